@@ -1,0 +1,93 @@
+"""The one interface every source of step times implements, and the number it returns.
+
+A *step* is one forward pass of one worker's engine. All batches are per attention-DP rank; all times are
+milliseconds; all arguments broadcast like numpy arrays and no result is ever NaN, infinite or negative.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from armature.hardware.catalog import Gpu
+from armature.model.facts import ModelFacts
+from armature.model.parallelism import Parallelism
+
+__all__ = ["Band", "EngineSpec", "Estimate", "Estimator", "Floats", "Source", "StepTimes"]
+
+Source = Literal["measured", "calibrated", "silicon", "estimated"]
+Floats = npt.NDArray[np.float64]
+FloatLike = Floats | float | int
+Backend = Literal["vllm", "sglang", "trtllm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """Where the truth lies with nominal 80 %, as ratios of the estimate: `low <= truth / estimate <= high`."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """A number with its band and its source; unit in the name of the field that holds it."""
+
+    value: float
+    low: float
+    high: float
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSpec:
+    """One engine to estimate: what runs, on what, spread how. kv_dtype is resolved (`bf16`, `fp8`)."""
+
+    facts: ModelFacts
+    gpu: Gpu
+    backend: Backend
+    parallelism: Parallelism
+    kv_dtype: str = "bf16"
+
+
+class StepTimes(Protocol):
+    """Step times of one engine."""
+
+    @property
+    def source(self) -> Source: ...
+
+    @property
+    def prefill_band(self) -> Band: ...
+
+    @property
+    def decode_band(self) -> Band: ...
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must know: a broken table replaced, a donor GPU used."""
+        ...
+
+    def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0) -> Floats:
+        """A step that prefills `batch` prompts of `isl` tokens each."""
+        ...
+
+    def decode_ms(self, batch: FloatLike, context: FloatLike) -> Floats:
+        """A step that decodes one token for each of `batch` requests with `context` tokens in the cache."""
+        ...
+
+    def mixed_ms(self, prefill_tokens: FloatLike, batch: FloatLike, context: FloatLike) -> Floats:
+        """A step that prefills a chunk of `prefill_tokens` and decodes `batch` requests at `context`;
+        equals `decode_ms` at `prefill_tokens == 0`."""
+        ...
+
+
+class Estimator(Protocol):
+    """Makes step times for engines; raises nothing but `ArmatureError`."""
+
+    @property
+    def name(self) -> str: ...
+
+    def engine(self, spec: EngineSpec) -> StepTimes: ...

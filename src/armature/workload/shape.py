@@ -1,0 +1,43 @@
+"""What is asked of a deployment: the shape of its requests, its load and its targets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+__all__ = ["Sla", "Workload"]
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """Mean request shape and, when stated, the load.
+
+    isl, osl: input and output tokens of a request. request_rate: requests per second over the whole
+    deployment. concurrency: requests in flight over the whole deployment. At most one of the two is set.
+    """
+
+    isl: int = 4000
+    osl: int = 1000
+    request_rate: float | None = None
+    concurrency: float | None = None
+
+    @property
+    def mean_context(self) -> float:
+        """Tokens in the KV cache of a request, averaged over its decode phase."""
+        return self.isl + self.osl / 2
+
+
+@dataclass(frozen=True, slots=True)
+class Sla:
+    """Targets in milliseconds; None means not stated. `optimize` chooses among what meets them."""
+
+    ttft_ms: float | None = None
+    itl_ms: float | None = None
+    e2e_ms: float | None = None
+    optimize: Literal["throughput", "latency"] = "throughput"
+
+    @property
+    def targets(self) -> dict[str, float]:
+        """Stated targets by name (`ttft_ms`, `itl_ms`, `e2e_ms`)."""
+        stated = {"ttft_ms": self.ttft_ms, "itl_ms": self.itl_ms, "e2e_ms": self.e2e_ms}
+        return {name: value for name, value in stated.items() if value is not None}
