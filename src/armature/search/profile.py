@@ -1,0 +1,204 @@
+"""The Profile: the one versioned artifact that every consumer of a search reads.
+
+The graph builder, the reports, the mockers and (later) the planner and the operator read this and nothing else
+of the search. It is JSON, at most 700 kB, and every number in it is finite.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from armature.errors import ArmatureError, OutputFailed
+from armature.model.parallelism import Parallelism
+from armature.perf.estimate import Backend, Source
+from armature.perf.steptable import StepTable
+
+__all__ = ["PROFILE_VERSION", "Candidate", "Curves", "Group", "InventoryPool", "Margin", "Number", "Profile"]
+
+PROFILE_VERSION = 1
+Mode = Literal["agg", "disagg"]
+Role = Literal["agg", "prefill", "decode"]
+
+
+class Number(msgspec.Struct, frozen=True):
+    """A predicted number with its nominal 80 % band."""
+
+    value: float
+    low: float
+    high: float
+
+
+class Group(msgspec.Struct, frozen=True):
+    """All workers of one role.
+
+    batch: requests in flight per attention-DP rank at the operating point. max_num_seqs: the engine's limit per
+    rank that goes into its flags. chunk_tokens: prefill tokens per step (the engine's max batched tokens).
+    kv_room_tokens: tokens of KV cache per rank. weight_bytes_per_gpu, kv_bytes_per_gpu: memory at the
+    operating point.
+    """
+
+    role: Role
+    sku: str
+    replicas: int
+    tp: int
+    pp: int
+    dp: int
+    moe_tp: int
+    moe_ep: int
+    gpus_per_node: int
+    batch: int
+    max_num_seqs: int
+    chunk_tokens: int
+    kv_dtype: str
+    kv_room_tokens: int
+    weight_bytes_per_gpu: int
+    kv_bytes_per_gpu: int
+
+    @property
+    def parallelism(self) -> Parallelism:
+        return Parallelism(self.tp, self.pp, self.dp, self.moe_tp, self.moe_ep)
+
+    @property
+    def gpus_per_worker(self) -> int:
+        return self.tp * self.pp * self.dp
+
+    @property
+    def nodes_per_worker(self) -> int:
+        return -(-self.gpus_per_worker // self.gpus_per_node)
+
+    @property
+    def gpus(self) -> int:
+        return self.replicas * self.gpus_per_worker
+
+
+class Margin(msgspec.Struct, frozen=True):
+    """One stated target beside its prediction: `ratio` is predicted / target, so above 1 is missed."""
+
+    name: str
+    target: float
+    predicted: float
+    ratio: float
+    met: bool
+
+
+class Candidate(msgspec.Struct, frozen=True):
+    """One layout at its operating point. Latencies are means at that point; `unloaded_*` at an empty server.
+
+    concurrency and request_rate are what the whole layout carries at that point. `tokens_per_s` counts output
+    tokens. `carries_load`: whether the asked rate or concurrency is carried (true when none was asked).
+    """
+
+    id: str
+    mode: Mode
+    backend: Backend
+    groups: tuple[Group, ...]
+    gpus: int
+    concurrency: float
+    request_rate: float
+    ttft_ms: Number
+    itl_ms: Number
+    e2e_ms: Number
+    unloaded_ttft_ms: float
+    unloaded_itl_ms: float
+    tokens_per_s: float
+    tokens_per_s_per_gpu: float
+    tokens_per_s_per_user: float
+    meets_sla: bool
+    at_risk: bool
+    carries_load: bool
+    margins: tuple[Margin, ...]
+    source: Source
+    notes: tuple[str, ...] = ()
+    cost_per_million_tokens: float | None = None
+
+    def group(self, role: Role) -> Group | None:
+        return next((group for group in self.groups if group.role == role), None)
+
+
+class InventoryPool(msgspec.Struct, frozen=True):
+    """A pool of the inventory as the search saw it."""
+
+    sku: str
+    gpus: int
+    gpus_per_node: int
+    nodes: int
+    vram_bytes: int
+    rdma: bool
+    rdma_resource: str | None
+    product: str | None
+    estimated: bool
+
+
+class Curves(msgspec.Struct, frozen=True):
+    """TTFT over ISL, and ITL over context x concurrency (rows: context), of the pick; for the planner."""
+
+    isl: tuple[float, ...]
+    ttft_ms: tuple[float, ...]
+    context: tuple[float, ...]
+    concurrency: tuple[float, ...]
+    itl_ms: tuple[tuple[float, ...], ...]
+
+
+class Profile(msgspec.Struct, frozen=True):
+    """Inputs, what was considered, the front, the pick and why, and what later steps need to act on it."""
+
+    version: int
+    armature: str
+    name: str
+    model: str
+    model_source: str
+    model_weight_bytes: int
+    model_max_context: int
+    backend_asked: str
+    workload: dict[str, float]
+    sla: dict[str, float | str]
+    inventory: tuple[InventoryPool, ...]
+    inventory_source: str
+    gpus_budget: int
+    candidates: tuple[Candidate, ...]
+    pareto: tuple[str, ...]
+    pick: str
+    runner_up: str | None
+    reasons: tuple[str, ...]
+    considered: dict[str, int]
+    notes: tuple[str, ...]
+    curves: Curves
+    step_tables: dict[str, StepTable]
+
+    def candidate(self, id: str) -> Candidate:
+        """The candidate with this id. Raises ArmatureError when there is none."""
+        for candidate in self.candidates:
+            if candidate.id == id:
+                return candidate
+        raise ArmatureError(f"The profile has no candidate {id!r}.", "`armature plan` lists them.")
+
+    @property
+    def picked(self) -> Candidate:
+        return self.candidate(self.pick)
+
+    def to_json(self) -> bytes:
+        return msgspec.json.encode(self)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Profile:
+        """Raises ArmatureError when the data is not a Profile of a version we read."""
+        try:
+            profile = msgspec.json.decode(data, type=cls)
+        except msgspec.MsgspecError as error:
+            raise ArmatureError(f"Not a profile: {error}", "Make one with `armature plan FILE -o DIR`.") from None
+        if profile.version != PROFILE_VERSION:
+            raise ArmatureError(
+                f"This profile has version {profile.version}; this Armature reads {PROFILE_VERSION}.",
+                "Make a new one with `armature plan FILE -o DIR`.",
+            )
+        return profile
+
+    @classmethod
+    def read(cls, path: Path) -> Profile:
+        try:
+            return cls.from_json(path.read_bytes())
+        except OSError as error:
+            raise OutputFailed(f"Cannot read {path}: {error.strerror}.") from None
