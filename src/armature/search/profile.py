@@ -88,7 +88,9 @@ class Candidate(msgspec.Struct, frozen=True):
     """One layout at its operating point. Latencies are means at that point; `unloaded_*` at an empty server.
 
     concurrency and request_rate are what the whole layout carries at that point. `tokens_per_s` counts output
-    tokens. `carries_load`: whether the asked rate or concurrency is carried (true when none was asked).
+    tokens. `front_y`: the other axis of the front beside tokens/s/user: tokens/s per GPU used when a load is asked, per
+    GPU of the whole budget (PAR-02) when none is. `carries_load`: whether the asked rate or concurrency is carried
+    (true when none was asked).
     """
 
     id: str
@@ -113,6 +115,7 @@ class Candidate(msgspec.Struct, frozen=True):
     source: Source
     notes: tuple[str, ...] = ()
     cost_per_million_tokens: float | None = None
+    front_y: float = 0.0
 
     def group(self, role: Role) -> Group | None:
         return next((group for group in self.groups if group.role == role), None)
@@ -188,7 +191,9 @@ class Profile(msgspec.Struct, frozen=True):
         try:
             profile = msgspec.json.decode(data, type=cls)
         except msgspec.MsgspecError as error:
-            raise ArmatureError(f"Not a profile: {error}", "Make one with `armature plan FILE -o DIR`.") from None
+            raise ArmatureError(
+                f"Not a profile: {error}", "Make one with `armature plan FILE -o DIR`."
+            ) from None
         if profile.version != PROFILE_VERSION:
             raise ArmatureError(
                 f"This profile has version {profile.version}; this Armature reads {PROFILE_VERSION}.",

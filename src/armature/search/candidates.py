@@ -1,0 +1,177 @@
+"""From rows of numbers to `Candidate`s: the few rows of a sweep that the Profile keeps."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from armature.model.facts import ModelFacts
+from armature.model.memory import kv_bytes_per_sequence
+from armature.perf.estimate import Band, Floats, Source
+from armature.search.operating import CHUNK_TOKENS, Engine
+from armature.search.pareto import pareto_front
+from armature.search.pick import TOLERANCE, layout_keys
+from armature.search.profile import Candidate, Group, Margin, Number, Role
+from armature.search.sweep import Points, worst_ratio
+from armature.workload.shape import Sla, Workload
+
+__all__ = ["Swept", "kept_rows"]
+
+MOST_FRONT = 60
+MOST_LAYOUTS = 120
+SOURCES: tuple[Source, ...] = ("measured", "calibrated", "silicon", "estimated")
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """A whole sweep: its engines, its points and what was asked."""
+
+    facts: ModelFacts
+    workload: Workload
+    sla: Sla
+    budget: int
+    mains: Sequence[Engine]
+    prefills: Sequence[Engine]
+    points: Points
+    prices: Mapping[str, float]
+
+    @property
+    def loaded(self) -> bool:
+        return self.workload.request_rate is not None or self.workload.concurrency is not None
+
+    @property
+    def front_xy(self) -> tuple[Floats, Floats]:
+        """Tokens/s/user, and tokens/s per GPU used (load asked) or per GPU of the budget (none asked, PAR-02)."""
+        gpus = self.points.gpus if self.loaded else np.full(len(self.points), self.budget)
+        return 1000.0 / self.points.itl_ms, self.points.rate * self.workload.osl / gpus
+
+    def candidate(self, row: int) -> Candidate:
+        """The row as a Candidate; its id names layout, counts and batch."""
+        points, osl = self.points, self.workload.osl
+        main = self.mains[int(points.main[row])]
+        prefill = self.prefills[int(points.prefill[row])] if points.prefill[row] >= 0 else None
+        batch = float(points.batch[row])
+        groups: list[Group] = []
+        if prefill is not None:
+            groups.append(self._group("prefill", prefill, int(points.prefill_count[row]), 1.0))
+        groups.append(self._group("decode" if prefill else "agg", main, int(points.main_count[row]), batch))
+        first = (prefill or main).times.prefill_band
+        ttft = _number(float(points.ttft_ms[row]), first)
+        itl = _number(float(points.itl_ms[row]), main.times.decode_band)
+        steps = max(osl - 1, 0)
+        e2e = Number(*(t + steps * i for t, i in zip(_triple(ttft), _triple(itl), strict=True)))
+        margins = _margins(self.sla, {"ttft_ms": ttft, "itl_ms": itl, "e2e_ms": e2e})
+        met = bool(worst_ratio(points.take(np.array([row])), self.sla)[0] <= 1.0 + TOLERANCE)
+        highs = {"ttft_ms": ttft.high, "itl_ms": itl.high, "e2e_ms": e2e.high}
+        gpus = int(points.gpus[row])
+        tokens_per_s = float(points.rate[row]) * osl
+        engines = [main] if prefill is None else [prefill, main]
+        mode = "agg" if prefill is None else "disagg"
+        return Candidate(
+            id="-".join(
+                [mode, main.backend, *(_group_id(group) for group in groups), f"b{math.ceil(batch)}"]
+            ),
+            mode="agg" if prefill is None else "disagg",
+            backend=main.backend,
+            groups=tuple(groups),
+            gpus=gpus,
+            concurrency=float(points.concurrency[row]),
+            request_rate=float(points.rate[row]),
+            ttft_ms=ttft,
+            itl_ms=itl,
+            e2e_ms=e2e,
+            unloaded_ttft_ms=float(points.unloaded_ttft_ms[row]),
+            unloaded_itl_ms=float(points.unloaded_itl_ms[row]),
+            tokens_per_s=tokens_per_s,
+            tokens_per_s_per_gpu=tokens_per_s / gpus,
+            tokens_per_s_per_user=1000.0 / itl.value,
+            meets_sla=met,
+            at_risk=met and any(highs[name] > target for name, target in self.sla.targets.items()),
+            carries_load=bool(points.served[row] >= 1.0 - TOLERANCE),
+            margins=margins,
+            source=max((engine.times.source for engine in engines), key=SOURCES.index),
+            notes=tuple(dict.fromkeys(note for engine in engines for note in engine.times.notes)),
+            cost_per_million_tokens=self._cost(groups, tokens_per_s),
+            front_y=float(self.front_xy[1][row]),
+        )
+
+    def _group(self, role: Role, engine: Engine, replicas: int, batch: float) -> Group:
+        p = engine.parallelism
+        in_flight = max(1, math.ceil(batch * p.pp - TOLERANCE))
+        context = self.workload.isl if role == "prefill" else self.workload.mean_context
+        per_sequence = float(kv_bytes_per_sequence(self.facts, p, context, engine.kv_dtype))
+        return Group(
+            role=role,
+            sku=engine.pool.gpu.sku,
+            replicas=replicas,
+            tp=p.tp,
+            pp=p.pp,
+            dp=p.dp,
+            moe_tp=p.moe_tp,
+            moe_ep=p.moe_ep,
+            gpus_per_node=engine.pool.gpus_per_node,
+            batch=in_flight,
+            max_num_seqs=self._sequence_limit(role, in_flight, engine),
+            chunk_tokens=CHUNK_TOKENS,
+            kv_dtype=engine.kv_dtype,
+            kv_room_tokens=engine.fit.kv_room_tokens,
+            weight_bytes_per_gpu=engine.fit.weight_bytes_per_gpu,
+            kv_bytes_per_gpu=round(per_sequence * in_flight),
+        )
+
+    def _sequence_limit(self, role: Role, in_flight: int, engine: Engine) -> int:
+        """The engine's request limit. At the edge of the SLA it is the operating batch itself; under an asked load two
+        standard deviations more, for Poisson arrivals come in bursts. A prefill rank takes one prompt at a time."""
+        if role == "prefill":
+            return 1
+        room = max(1, engine.fit.max_sequences)
+        wanted = in_flight + math.ceil(2 * math.sqrt(in_flight)) if self.loaded else in_flight
+        return min(room, max(wanted, 1))
+
+    def _cost(self, groups: Sequence[Group], tokens_per_s: float) -> float | None:
+        if tokens_per_s <= 0 or any(group.sku not in self.prices for group in groups):
+            return None
+        per_hour = sum(group.gpus * self.prices[group.sku] for group in groups)
+        return per_hour / 3600.0 / tokens_per_s * 1e6
+
+
+def kept_rows(swept: Swept, order: npt.NDArray[np.intp]) -> tuple[list[int], list[int]]:
+    """(rows to keep, best first; rows of the front by rising tokens/s/user). A long front is thinned evenly; its ends
+    stay. The best row of each kind of layout is kept, up to MOST_LAYOUTS."""
+    front = pareto_front(*swept.front_xy)
+    if len(front) > MOST_FRONT:
+        front = front[np.unique(np.linspace(0, len(front) - 1, MOST_FRONT).round().astype(np.intp))]
+    keys = layout_keys(swept.points)[order]
+    _, first = np.unique(keys, return_index=True)
+    best = order[np.sort(first)][:MOST_LAYOUTS]
+    keep = set(best.tolist()) | set(front.tolist())
+    return [row for row in order.tolist() if row in keep], front.tolist()
+
+
+def _group_id(group: Group) -> str:
+    return f"{group.replicas}x{group.parallelism.label}"
+
+
+def _number(value: float, band: Band) -> Number:
+    return Number(value, value * band.low, value * band.high)
+
+
+def _triple(number: Number) -> tuple[float, float, float]:
+    return number.value, number.low, number.high
+
+
+def _margins(sla: Sla, predicted: Mapping[str, Number]) -> tuple[Margin, ...]:
+    return tuple(
+        Margin(
+            name,
+            target,
+            predicted[name].value,
+            predicted[name].value / target,
+            predicted[name].value <= target,
+        )
+        for name, target in sla.targets.items()
+    )

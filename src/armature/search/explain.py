@@ -1,0 +1,129 @@
+"""Why this pick: the rule that chose it, the target that binds, the runner-up, the other mode; and what was tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from armature.search.candidates import Swept
+from armature.search.pick import TOLERANCE
+from armature.search.profile import Candidate, Margin
+from armature.workload.shape import Sla, Workload
+
+__all__ = ["considered", "layout_text", "reasons"]
+
+NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "End-to-end latency"}
+
+
+def layout_text(candidate: Candidate) -> str:
+    """`aggregated vllm, 4 x TP2`, `disaggregated vllm, prefill 3 x TP1, decode 1 x TP4`."""
+    groups = [
+        f"{'' if group.role == 'agg' else group.role + ' '}{group.replicas} x {group.parallelism.label.upper()}"
+        for group in candidate.groups
+    ]
+    mode = "aggregated" if candidate.mode == "agg" else "disaggregated"
+    return f"{mode} {candidate.backend}, {', '.join(groups)}"
+
+
+def reasons(
+    pick: Candidate,
+    runner_up: Candidate | None,
+    candidates: Sequence[Candidate],
+    workload: Workload,
+    sla: Sla,
+    budget: int,
+) -> tuple[str, ...]:
+    """Sentences for a person, the most important first."""
+    said = [_rule(pick, workload, sla, budget), *_targets(pick)]
+    if runner_up is not None:
+        said.append(f"Runner-up: {layout_text(runner_up)}: {_difference(runner_up, pick, workload, sla)}.")
+    other = next((c for c in candidates if c.mode != pick.mode), None)
+    if other is not None and (runner_up is None or other.id != runner_up.id):
+        mode = "Aggregated" if other.mode == "agg" else "Disaggregated"
+        said.append(
+            f"{mode} lost: its best, {layout_text(other)}: {_difference(other, pick, workload, sla)}."
+        )
+    return tuple(said)
+
+
+def considered(swept: Swept, layouts: int, unfit: int) -> dict[str, int]:
+    """Counts for the user: layouts predicted, kinds of worker that do not fit, operating points by target missed."""
+    points = swept.points
+    counts = {"layouts": layouts, "workers_that_do_not_fit": unfit, "points": len(points)}
+    for name, target in swept.sla.targets.items():
+        counts[f"points_missing_{name}"] = int(np.sum(getattr(points, name) > target * (1 + TOLERANCE)))
+    if swept.loaded:
+        counts["points_short_of_the_load"] = int(np.sum(points.served < 1 - TOLERANCE))
+    return counts
+
+
+def _rule(pick: Candidate, workload: Workload, sla: Sla, budget: int) -> str:
+    within = " within the SLA" if sla.targets else ""
+    load = _load(workload)
+    if not pick.meets_sla:
+        return f"Nothing meets every target{f' at {load}' if load else ''}: this comes closest."
+    if sla.optimize == "latency":
+        return f"The lowest end-to-end latency{within}{f' at {load}' if load else ''}."
+    if load:
+        return f"The fewest GPUs that carry {load}{within}: {pick.gpus} of {budget}."
+    return f"The most tokens/s from {budget} GPUs{within}: {pick.tokens_per_s:,.0f}, {pick.gpus} GPUs used."
+
+
+def _load(workload: Workload) -> str:
+    if workload.request_rate is not None:
+        return f"{workload.request_rate:g} requests/s"
+    return f"{workload.concurrency:g} concurrent requests" if workload.concurrency is not None else ""
+
+
+def _targets(pick: Candidate) -> list[str]:
+    said = [
+        f"{NAMES[m.name]} is missed: {m.predicted:,.1f} ms predicted, {m.target:,.1f} ms asked ({m.ratio:.2f} x)."
+        for m in pick.margins
+        if not m.met
+    ]
+    if not pick.carries_load:
+        said.append(f"The load is missed: it carries {pick.request_rate:,.2f} requests/s.")
+    met = sorted((m for m in pick.margins if m.met), key=lambda m: -m.ratio)
+    if met:
+        binding, *rest = met
+        said.append(
+            f"{NAMES[binding.name]} binds: {binding.predicted:,.1f} of {binding.target:,.1f} ms"
+            + "".join(f"; {NAMES[m.name]} {_spare(m)}" for m in rest)
+            + "."
+        )
+    if pick.at_risk:
+        highs = {"ttft_ms": pick.ttft_ms.high, "itl_ms": pick.itl_ms.high, "e2e_ms": pick.e2e_ms.high}
+        risky = [
+            f"{NAMES[m.name]} may reach {highs[m.name]:,.0f} ms"
+            for m in pick.margins
+            if highs[m.name] > m.target
+        ]
+        said.append(f"At risk: within the estimate's 80 % band, {' and '.join(risky)}.")
+    return said
+
+
+def _spare(margin: Margin) -> str:
+    return f"has {100 * (1 - margin.ratio):.0f} % to spare"
+
+
+def _difference(other: Candidate, pick: Candidate, workload: Workload, sla: Sla) -> str:
+    """What the rule that chose the pick holds against `other`."""
+    if pick.meets_sla and not other.meets_sla:
+        missed = [
+            f"{NAMES[m.name]} {m.predicted:,.0f} of {m.target:,.0f} ms" for m in other.margins if not m.met
+        ]
+        missed += [] if other.carries_load else ["it does not carry the load"]
+        return f"misses the SLA ({', '.join(missed)})"
+    if sla.optimize == "latency":
+        return f"{_percent(other.e2e_ms.value, pick.e2e_ms.value)} end-to-end latency"
+    if _load(workload) and other.gpus != pick.gpus:
+        return f"{other.gpus} GPUs instead of {pick.gpus}"
+    if _load(workload):
+        return f"as many GPUs, {_percent(other.e2e_ms.value, pick.e2e_ms.value)} end-to-end latency"
+    return f"{_percent(other.tokens_per_s, pick.tokens_per_s)} tokens/s"
+
+
+def _percent(value: float, reference: float) -> str:
+    change = 100.0 * (value / reference - 1.0) if reference else 0.0
+    return "equal" if abs(change) < 0.05 else f"{abs(change):.1f} % {'more' if change > 0 else 'less'}"

@@ -1,0 +1,145 @@
+"""What one worker does at each batch: the continuous-batching arithmetic of aggregated, prefill and decode engines.
+
+All curves run over `batch`: requests in flight per attention-DP rank and pipeline stage. Times are milliseconds,
+rates requests per second and worker. Derivation in docs/search.md.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from armature.hardware.inventory import Pool
+from armature.model.facts import ModelFacts
+from armature.model.memory import Fit, kv_bytes_per_sequence
+from armature.model.parallelism import Parallelism
+from armature.perf.estimate import Backend, Floats, StepTimes
+from armature.perf.steptable import chunked_prefill_ms
+from armature.search.space import batch_grid
+from armature.workload.shape import Workload
+
+__all__ = [
+    "CHUNK_TOKENS",
+    "MAX_BATCH",
+    "AggCurve",
+    "DecodeCurve",
+    "Engine",
+    "agg_curve",
+    "decode_curve",
+    "prefill_ms",
+    "transfer_ms",
+]
+
+CHUNK_TOKENS = 8192
+"""Prefill tokens per step: vLLM's default max_num_batched_tokens for serving, and SGLang's chunked prefill size."""
+MAX_BATCH = 1024
+"""No engine is asked to run more requests at once per rank."""
+NIC_BYTES_PER_S = 50e9
+"""One 400 Gb/s adapter per GPU, as in the HGX H100/H200 reference design; one direction."""
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    """One kind of worker that fits its GPUs."""
+
+    backend: Backend
+    pool: Pool
+    parallelism: Parallelism
+    kv_dtype: str
+    times: StepTimes
+    fit: Fit
+
+    @property
+    def gpus(self) -> int:
+        return self.parallelism.gpus
+
+    @property
+    def lanes(self) -> int:
+        """Independent batches in flight: attention-DP ranks times pipeline stages."""
+        return self.parallelism.dp * self.parallelism.pp
+
+    @property
+    def max_batch(self) -> int:
+        return max(1, min(MAX_BATCH, self.fit.max_sequences // self.parallelism.pp))
+
+
+@dataclass(frozen=True, slots=True)
+class AggCurve:
+    """An aggregated worker over `batch`. `prefill_ms`: a prompt's own steps; `busy`: share of time with prefill."""
+
+    batch: Floats
+    rate: Floats
+    itl_ms: Floats
+    prefill_ms: Floats
+    life_ms: Floats
+    busy: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class DecodeCurve:
+    """A decode worker over `batch`; `life_ms` is a request's time in its slot, KV transfer not counted."""
+
+    batch: Floats
+    rate: Floats
+    itl_ms: Floats
+    life_ms: Floats
+
+
+def prefill_ms(engine: Engine, workload: Workload) -> float:
+    """One prompt alone on a worker, chunk after chunk."""
+    return float(chunked_prefill_ms(engine.times, float(workload.isl), float(CHUNK_TOKENS)))
+
+
+def agg_curve(engine: Engine, workload: Workload) -> AggCurve:
+    """Steady state with `batch` requests always in flight, each replaced when it ends.
+
+    While a request lives, every other one is replaced once: `b` prompts are prefilled, each in `n` mixed steps in
+    which the others decode, and pure decode steps make up what is left of the `osl - 1` tokens each still owes.
+    When the mixed steps alone exceed that, prefill bounds the worker and requests queue for it.
+    """
+    times, isl, context = engine.times, float(workload.isl), workload.mean_context
+    batch = batch_grid(engine.max_batch)
+    tokens = float(max(workload.osl - 1, 0))
+    chunks = float(-(-workload.isl // CHUNK_TOKENS))
+    chunk = isl / chunks
+    decoding = np.minimum(batch - 1.0, tokens / chunks)
+    alongside = times.mixed_ms(chunk, decoding, context) - times.mixed_ms(chunk, 0.0, context)
+    prompt_ms = prefill_ms(engine, workload) + chunks * np.maximum(alongside, 0.0)
+    decode_ms = times.decode_ms(batch, context)
+    pure = np.maximum(tokens - chunks * (batch - 1.0), 0.0)
+    life_ms = batch * prompt_ms + pure * decode_ms
+    in_decode = (batch - 1.0) * prompt_ms + pure * decode_ms
+    bound = tokens < chunks * (batch - 1.0)
+    itl_ms = np.where(bound, prompt_ms / chunks, in_decode / max(tokens, 1.0)) if tokens else decode_ms
+    return AggCurve(
+        batch=batch,
+        rate=1000.0 * engine.lanes * batch / life_ms,
+        itl_ms=itl_ms,
+        prefill_ms=life_ms - tokens * itl_ms,
+        life_ms=life_ms,
+        busy=np.minimum(batch * prompt_ms / life_ms, 1.0),
+    )
+
+
+def decode_curve(engine: Engine, workload: Workload) -> DecodeCurve:
+    """Steady state with `batch` requests in flight and nothing but decode steps."""
+    batch = batch_grid(engine.max_batch)
+    itl_ms = engine.times.decode_ms(batch, workload.mean_context)
+    life_ms = max(workload.osl - 1, 1) * itl_ms
+    return DecodeCurve(batch, 1000.0 * engine.lanes * batch / life_ms, itl_ms, life_ms)
+
+
+def transfer_ms(
+    facts: ModelFacts, prefill: Engine, decode: Engine, workload: Workload, *, within_node: bool
+) -> float:
+    """Time to move one prompt's KV cache from a prefill to a decode worker.
+
+    The narrower side's GPUs bound it: over the node's own link within a node, over one adapter per GPU between
+    nodes.
+    """
+    per_gpu = float(kv_bytes_per_sequence(facts, prefill.parallelism, workload.isl, prefill.kv_dtype))
+    senders = prefill.parallelism.tp * prefill.parallelism.pp
+    receivers = decode.parallelism.tp * decode.parallelism.pp
+    link = prefill.pool.gpu.link_bytes_per_s if within_node else NIC_BYTES_PER_S
+    return 1000.0 * per_gpu * senders / (link * min(senders, receivers))

@@ -1,0 +1,45 @@
+"""Which point to deploy: the best that meets every stated target, or the closest to meeting them.
+
+With a load (`requestRate`, `concurrency`): the fewest GPUs that carry it within the SLA. Without one: the most tokens
+per second from the GPUs there are. `optimizationType: latency`: the lowest end-to-end latency. Targets bind the mean
+estimate; TTFT and ITL both bind, planner on or off. When nothing meets them, the point whose worst ratio of predicted to
+target (or of asked to carried load) is smallest.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from armature.search.sweep import Points, worst_ratio
+from armature.workload.shape import Sla, Workload
+
+__all__ = ["best_first", "layout_keys", "meets"]
+
+TOLERANCE = 1e-9
+
+
+def meets(points: Points, sla: Sla) -> npt.NDArray[np.bool_]:
+    """Mask of points that meet every stated target and carry the asked load."""
+    return np.asarray(worst_ratio(points, sla) <= 1.0 + TOLERANCE)
+
+
+def best_first(points: Points, workload: Workload, sla: Sla) -> npt.NDArray[np.intp]:
+    """All rows, best first by the module's rule; ties go to fewer GPUs, lower latency, then the earlier row."""
+    ratio = worst_ratio(points, sla)
+    missed = ratio > 1.0 + TOLERANCE
+    loaded = workload.request_rate is not None or workload.concurrency is not None
+    gpus = points.gpus.astype(np.float64)
+    if sla.optimize == "latency":
+        goal = [points.e2e_ms, gpus, -points.rate]
+    elif loaded:
+        goal = [gpus, points.e2e_ms, -points.rate]
+    else:
+        goal = [-points.rate, gpus, points.e2e_ms]
+    keys = [np.where(missed, ratio, 0.0), *goal]
+    return np.lexsort((np.arange(len(points)), *reversed(keys), missed))
+
+
+def layout_keys(points: Points) -> npt.NDArray[np.int64]:
+    """One integer per kind of layout: equal rows differ only in counts and batch."""
+    return np.asarray(points.main * (points.prefill.max(initial=0) + 2) + points.prefill + 1)

@@ -1,0 +1,280 @@
+"""Predict every layout at its operating point: arrays in, arrays out.
+
+A layout is a kind of worker and a count (aggregated), or a prefill and a decode kind with a count each. A `Surface`
+holds what a set of layouts does at each batch; `Points` holds one row per layout at the operating point: where the
+asked load puts it, or, when none is asked, every batch that could be best. No Python object exists per row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import numpy as np
+import numpy.typing as npt
+
+from armature.model.facts import ModelFacts
+from armature.perf.estimate import Floats
+from armature.perf.queueing import MAX_UTILISATION, round_robin_wait_ms
+from armature.search.operating import Engine, agg_curve, decode_curve, prefill_ms, transfer_ms
+from armature.search.space import worker_slots
+from armature.workload.shape import Sla, Workload
+
+__all__ = ["Points", "Surface", "agg_surface", "concatenate", "disagg_surface", "points", "worst_ratio"]
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What each of L layouts of the same engines does at each of B batches.
+
+    main_count, prefill_count, rate_limit: shape (L,). batch: (B,), first 0, which stands for an empty server.
+    rate (requests/s), ttft_ms, itl_ms, e2e_ms: (L, B), of the whole layout. rate_limit is where its prefill reaches
+    MAX_UTILISATION.
+    """
+
+    main: int
+    prefill: int
+    gpus: Ints
+    main_count: Ints
+    prefill_count: Ints
+    rate_limit: Floats
+    batch: Floats
+    rate: Floats
+    ttft_ms: Floats
+    itl_ms: Floats
+    e2e_ms: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Points:
+    """Columns of equal length, one row per layout and operating point.
+
+    main: index of the aggregated or decode engine; prefill: index of the prefill engine, -1 when aggregated.
+    batch: requests in flight per lane. rate (requests/s) and concurrency (requests) are of the whole layout. served:
+    share of the asked load that is carried (1 when all of it or none was asked).
+    """
+
+    main: Ints
+    prefill: Ints
+    main_count: Ints
+    prefill_count: Ints
+    gpus: Ints
+    batch: Floats
+    rate: Floats
+    concurrency: Floats
+    ttft_ms: Floats
+    itl_ms: Floats
+    e2e_ms: Floats
+    unloaded_ttft_ms: Floats
+    unloaded_itl_ms: Floats
+    served: Floats
+
+    def __len__(self) -> int:
+        return len(self.batch)
+
+    def take(self, rows: npt.NDArray[np.intp]) -> Points:
+        return Points(*(getattr(self, f.name)[rows] for f in fields(self)))
+
+
+def concatenate(parts: Sequence[Points]) -> Points:
+    """All rows of `parts`, in order; at least one part."""
+    return Points(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Points)))
+
+
+def worst_ratio(points: Points, sla: Sla) -> Floats:
+    """Largest predicted / target over the stated targets and asked / carried load; <= 1 means all is met."""
+    return _worst(sla, points.served, points.ttft_ms, points.itl_ms, points.e2e_ms)
+
+
+def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
+    """Aggregated layouts of one engine: 1, 2, ... replicas, as many as the pool holds; L may be 0."""
+    counts = np.arange(1, worker_slots(engine.pool).workers(engine.gpus) + 1, dtype=np.int64)
+    curve = agg_curve(engine, workload)
+    prompt, decode = prefill_ms(engine, workload), _unloaded_itl_ms(engine, workload)
+    itl = np.concatenate(([decode], curve.itl_ms))
+    busy = np.concatenate(([0.0], curve.busy))
+    # A request comes in the middle of a step of the others, then waits for prompts ahead of it.
+    residual = 0.5 * curve.itl_ms * (curve.batch - 1.0) / curve.batch
+    own = np.concatenate(([prompt], curve.prefill_ms + residual))
+    service = np.concatenate(([prompt], curve.life_ms / curve.batch * curve.busy))
+    wait = round_robin_wait_ms(service, busy, counts[:, None] * float(engine.lanes))
+    ttft = own + wait
+    limit = np.interp(MAX_UTILISATION, curve.busy, curve.rate, right=np.inf)
+    rate: Floats = counts[:, None] * np.concatenate(([0.0], curve.rate))
+    return Surface(
+        main=index,
+        prefill=-1,
+        gpus=counts * engine.gpus,
+        main_count=counts,
+        prefill_count=np.zeros_like(counts),
+        rate_limit=counts * limit,
+        batch=np.concatenate(([0.0], curve.batch)),
+        rate=rate,
+        ttft_ms=ttft,
+        itl_ms=np.broadcast_to(itl, rate.shape),
+        e2e_ms=ttft + max(workload.osl - 1, 0) * itl,
+    )
+
+
+def disagg_surface(
+    prefill_index: int,
+    prefill: Engine,
+    decode_index: int,
+    decode: Engine,
+    workload: Workload,
+    facts: ModelFacts,
+    *,
+    crosses_nodes: bool,
+) -> Surface:
+    """Disaggregated layouts of two engines of one pool: every pair of counts the pool holds; L may be 0.
+
+    `crosses_nodes` False leaves only layouts within one node, for pools without RDMA. A prefill rank works on one
+    prompt at a time; the client's first token comes from prefill, and the KV transfer delays the second.
+    """
+    slots = worker_slots(prefill.pool)
+    p, d = np.meshgrid(
+        np.arange(1, slots.workers(prefill.gpus) + 1),
+        np.arange(1, slots.workers(decode.gpus) + 1),
+        indexing="ij",
+    )
+    if prefill.gpus >= decode.gpus:
+        placed = slots.fits_beside(prefill.gpus, p, decode.gpus, d)
+    else:
+        placed = slots.fits_beside(decode.gpus, d, prefill.gpus, p)
+    total = p * prefill.gpus + d * decode.gpus
+    if not crosses_nodes:
+        placed &= total <= slots.size
+    p, d, total = p[placed], d[placed], total[placed]
+
+    curve = decode_curve(decode, workload)
+    tokens = max(workload.osl - 1, 1)
+    near, far = (
+        transfer_ms(facts, prefill, decode, workload, within_node=within) for within in (True, False)
+    )
+    transfer = np.where(total <= slots.size, near, far)[:, None]
+    itl = np.concatenate(([_unloaded_itl_ms(decode, workload)], curve.itl_ms)) + transfer / tokens
+    life = np.concatenate(([0.0], curve.life_ms)) + transfer
+    batch = np.concatenate(([0.0], curve.batch))
+    rate = 1000.0 * d[:, None] * decode.lanes * batch / life
+    prompt = prefill_ms(prefill, workload)
+    servers = p[:, None] * prefill.parallelism.dp
+    capacity = 1000.0 * servers / prompt
+    ttft = prompt + round_robin_wait_ms(np.asarray(prompt), rate / capacity, servers)
+    return Surface(
+        main=decode_index,
+        prefill=prefill_index,
+        gpus=total,
+        main_count=d,
+        prefill_count=p,
+        rate_limit=MAX_UTILISATION * capacity[:, 0],
+        batch=batch,
+        rate=rate,
+        ttft_ms=ttft,
+        itl_ms=itl,
+        e2e_ms=ttft + max(workload.osl - 1, 0) * itl,
+    )
+
+
+def points(surface: Surface, workload: Workload, sla: Sla) -> Points:
+    """Operating points of a surface: one per layout under an asked load, else the batches that could be picked."""
+    if workload.request_rate is None and workload.concurrency is None:
+        layout, column = _candidates_without_load(surface, sla)
+        return _rows(surface, layout, column.astype(np.float64), np.ones(len(layout)))
+    in_flight = surface.rate * surface.e2e_ms / 1000.0
+    limit = _position(surface.rate, surface.rate_limit)
+    if workload.request_rate is not None:
+        wanted, asked, carried = (
+            _position(surface.rate, workload.request_rate),
+            workload.request_rate,
+            surface.rate,
+        )
+    else:
+        asked = float(workload.concurrency or 0.0)
+        wanted, carried = _position(in_flight, asked), in_flight
+    position = np.minimum(wanted, limit)
+    layout = np.arange(len(surface.gpus))
+    served = np.minimum(_at(carried, layout, position) / asked, 1.0)
+    return _rows(surface, layout, position, np.where(served > 1.0 - 1e-9, 1.0, served))
+
+
+def _candidates_without_load(surface: Surface, sla: Sla) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """For each batch the layout with the highest rate and the one with the lowest latency among those that meet
+    the SLA, or the closest where none does; as (layout, column) indices."""
+    usable: npt.NDArray[np.bool_] = surface.rate <= surface.rate_limit[:, None]
+    usable[:, 0] = False
+    if not usable.any():
+        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    worst = _worst(sla, np.ones_like(surface.rate), surface.ttft_ms, surface.itl_ms, surface.e2e_ms)
+    meets: npt.NDArray[np.bool_] = usable & (worst <= 1.0)
+    # Equal rates: the fewer GPUs.
+    by_rate = np.where(meets, surface.rate * (1.0 - 1e-12 * surface.gpus[:, None]), -np.inf)
+    by_latency = np.where(meets, surface.e2e_ms * (1.0 + 1e-12 * surface.gpus[:, None]), np.inf)
+    by_miss = np.where(usable, worst, np.inf)
+    columns = np.flatnonzero(usable.any(axis=0))
+    any_meets = meets.any(axis=0)[columns]
+    rows: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = [
+        (by_rate.argmax(axis=0)[columns][any_meets], columns[any_meets]),
+        (by_latency.argmin(axis=0)[columns][any_meets], columns[any_meets]),
+        (by_miss.argmin(axis=0)[columns][~any_meets], columns[~any_meets]),
+    ]
+    layout = np.concatenate([row[0] for row in rows])
+    column = np.concatenate([row[1] for row in rows])
+    _, unique = np.unique(layout * surface.rate.shape[1] + column, return_index=True)
+    return layout[unique], column[unique]
+
+
+def _rows(surface: Surface, layout: npt.NDArray[np.intp], position: Floats, served: Floats) -> Points:
+    rate, e2e = _at(surface.rate, layout, position), _at(surface.e2e_ms, layout, position)
+    rows = len(layout)
+    return Points(
+        main=np.full(rows, surface.main),
+        prefill=np.full(rows, surface.prefill),
+        main_count=surface.main_count[layout],
+        prefill_count=surface.prefill_count[layout],
+        gpus=surface.gpus[layout],
+        batch=np.interp(position, np.arange(len(surface.batch)), surface.batch),
+        rate=rate,
+        concurrency=rate * e2e / 1000.0,
+        ttft_ms=_at(surface.ttft_ms, layout, position),
+        itl_ms=_at(surface.itl_ms, layout, position),
+        e2e_ms=e2e,
+        unloaded_ttft_ms=surface.ttft_ms[layout, 0],
+        unloaded_itl_ms=surface.itl_ms[layout, 0],
+        served=served,
+    )
+
+
+def _position(values: Floats, wanted: Floats | float) -> Floats:
+    """Fractional column where each non-decreasing row of `values` (L, B) first reaches `wanted`; at most B - 1."""
+    target = np.broadcast_to(np.asarray(wanted, dtype=np.float64), values.shape[:1])
+    rising = np.maximum.accumulate(values, axis=1)
+    above = np.minimum((rising < target[:, None]).sum(axis=1), values.shape[1] - 1)
+    below = np.maximum(above - 1, 0)
+    layout = np.arange(len(values))
+    low, high = rising[layout, below], rising[layout, above]
+    share = np.where(
+        high > low, (np.minimum(target, high) - low) / np.where(high > low, high - low, 1.0), 0.0
+    )
+    return np.asarray(below + np.clip(share, 0.0, 1.0), dtype=np.float64)
+
+
+def _at(values: Floats, layout: npt.NDArray[np.intp], position: Floats) -> Floats:
+    """`values[layout, position]` with linear interpolation between columns."""
+    low = np.floor(position).astype(np.intp)
+    high = np.minimum(low + 1, values.shape[1] - 1)
+    share = position - low
+    return np.asarray(values[layout, low] * (1.0 - share) + values[layout, high] * share, dtype=np.float64)
+
+
+def _worst(sla: Sla, served: Floats, ttft_ms: Floats, itl_ms: Floats, e2e_ms: Floats) -> Floats:
+    predicted = {"ttft_ms": ttft_ms, "itl_ms": itl_ms, "e2e_ms": e2e_ms}
+    worst = 1.0 / np.maximum(served, 1e-9)
+    for name, target in sla.targets.items():
+        worst = np.maximum(worst, predicted[name] / target)
+    return worst
+
+
+def _unloaded_itl_ms(engine: Engine, workload: Workload) -> float:
+    return float(engine.times.decode_ms(1.0, workload.mean_context))
