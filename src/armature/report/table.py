@@ -1,0 +1,97 @@
+"""The table of candidates: which ones are worth a line, and how the columns give way on a narrow terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from armature.report.words import Glyphs, amount, band, layout, verdict
+from armature.search.profile import Candidate, Profile
+
+__all__ = ["candidate_table", "table_candidates"]
+
+_GAP = "  "
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """`give_way`: columns with a higher number leave first when the table is too wide; 0 never leaves."""
+
+    head: str
+    cell: Callable[[Candidate], str]
+    left: bool = False
+    give_way: int = 0
+
+
+def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]:
+    """The candidates worth a line: the pick, then what meets the SLA by tokens/s/GPU, then the rest (PAR-04).
+
+    The runner-up and the best of each mode are always among them; the front comes before what lies behind it.
+    """
+    by_yield = sorted(profile.candidates, key=lambda c: (-c.tokens_per_s_per_gpu, c.id))
+    meets = [c for c in by_yield if _meets(c)]
+    front = set(profile.pareto)
+    wanted = [profile.picked]
+    if profile.runner_up is not None:
+        wanted.append(profile.candidate(profile.runner_up))
+    for mode in ("agg", "disagg"):
+        wanted += [c for c in meets or by_yield if c.mode == mode][:1]
+    wanted += [c for c in meets if c.id in front]
+    wanted += [c for c in by_yield if c.id in front]
+    wanted += [*meets, *by_yield]
+    chosen = list({c.id: c for c in wanted}.values())[:limit]
+    chosen.sort(key=lambda c: (c.id != profile.pick, not _meets(c), -c.tokens_per_s_per_gpu, c.id))
+    return tuple(chosen)
+
+
+def candidate_table(
+    profile: Profile, width: int, glyphs: Glyphs, limit: int = 10
+) -> tuple[tuple[str, str], ...]:
+    """Lines of the table as (candidate id, text); the head has id "".
+
+    No line is wider than `width` unless the columns that never leave need more.
+    """
+    candidates = table_candidates(profile, limit)
+    one_backend = len({c.backend for c in profile.candidates}) == 1
+    one_source = len({c.source for c in profile.candidates}) == 1  # the header names it
+    columns = [
+        _Column(" ", lambda c: glyphs.pick if c.id == profile.pick else " ", left=True),
+        _Column("layout", lambda c: layout(c, glyphs, backend=not one_backend), left=True),
+        _Column("GPUs", lambda c: f"{c.gpus}"),
+        _Column("TTFT ms", lambda c: amount(c.ttft_ms.value)),
+        _Column("ITL ms", lambda c: amount(c.itl_ms.value)),
+        _Column("80 % band", lambda c: band(c.itl_ms, glyphs).partition(" ")[2], left=True, give_way=2),
+        _Column("tok/s/GPU", lambda c: amount(c.tokens_per_s_per_gpu)),
+        _Column("tok/s/user", lambda c: amount(c.tokens_per_s_per_user)),
+        _Column("req/s", lambda c: amount(c.request_rate), give_way=1),
+        _Column("source", lambda c: c.source, left=True, give_way=3 if one_source else 1),
+        _Column("SLA", lambda c: verdict(c, glyphs), left=True),
+    ]
+    if not any(c.margins or not c.carries_load for c in candidates):
+        columns.pop()
+    ids = ["", *(c.id for c in candidates)]
+    filled = [(column, [column.head, *(column.cell(c) for c in candidates)]) for column in columns]
+    return tuple(zip(ids, _fit(filled, width), strict=True))
+
+
+def _fit(filled: Sequence[tuple[_Column, list[str]]], width: int) -> list[str]:
+    """Rows of padded cells; columns leave, the highest `give_way` first, until the rows fit."""
+    kept = list(filled)
+    while True:
+        lines = _rows(kept)
+        leaving = max((column.give_way for column, _ in kept), default=0)
+        if leaving == 0 or max(map(len, lines)) <= width:
+            return lines
+        kept = [(column, cells) for column, cells in kept if column.give_way != leaving]
+
+
+def _rows(filled: Sequence[tuple[_Column, list[str]]]) -> list[str]:
+    padded = []
+    for column, cells in filled:
+        size = max(map(len, cells))
+        padded.append([cell.ljust(size) if column.left else cell.rjust(size) for cell in cells])
+    return [_GAP.join(cells).rstrip() for cells in zip(*padded, strict=True)]
+
+
+def _meets(candidate: Candidate) -> bool:
+    return candidate.meets_sla and candidate.carries_load

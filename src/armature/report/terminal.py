@@ -1,0 +1,202 @@
+"""The plan for a person in a hurry: what was asked, the candidates, the front, the choice and why.
+
+At most about 60 lines; made for 100 columns and readable at 80. Colour and Unicode come only where the
+console has them (`NO_COLOR`, pipes and other encodings get plain text).
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from armature.report.picture import front_picture
+from armature.report.table import candidate_table
+from armature.report.words import (
+    ASCII,
+    UNICODE,
+    Glyphs,
+    amount,
+    band,
+    layout,
+    load,
+    margin_sentence,
+    plain,
+)
+from armature.search.profile import Candidate, Profile
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["Line", "front_picture", "plan_lines", "print_plan"]
+
+_MAX_REASONS, _MAX_NOTES = 6, 5
+_TABLE_ROWS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of output and its rich style ("" for none)."""
+
+    text: str
+    style: str = ""
+
+
+def print_plan(profile: Profile, console: Console, *, width: int | None = None) -> None:
+    """Print the plan to the console; `width` columns, the console's own when None."""
+    from rich.text import Text
+
+    unicode = not console.options.ascii_only
+    for line in plan_lines(profile, width or console.width, unicode=unicode):
+        console.print(Text(line.text, style=line.style), no_wrap=True, overflow="ignore", crop=False)
+
+
+def plan_lines(profile: Profile, width: int = 100, *, unicode: bool = True) -> tuple[Line, ...]:
+    """The whole plan as lines of at most `width` columns (60 at least; a long layout name may need more)."""
+    width = max(width, 60)
+    glyphs = UNICODE if unicode else ASCII
+    pick = profile.picked
+    lines = [
+        *_wrapped(_header(profile, glyphs), width, "", "  ", "bold"),
+        Line(""),
+        *_table(profile, width, glyphs),
+        Line(""),
+        *(Line(text, "cyan" if text[:1].isalpha() else "") for text in _picture(profile, width)),
+        Line(""),
+        Line(f"Choice: {layout(pick, glyphs)}, {_gpus(pick.gpus)}: {_summary(pick)}", _style(pick)),
+        *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
+        *(Line(f"  {margin_sentence(m, pick, glyphs)}", "" if m.met else "red") for m in pick.margins),
+        *_list("Why", [*profile.reasons, *_modes(profile, glyphs)], _MAX_REASONS, width, glyphs),
+        *_list("Notes", _notes(profile), _MAX_NOTES, width, glyphs, style="dim"),
+    ]
+    return tuple(lines) if unicode else tuple(Line(plain(line.text), line.style) for line in lines)
+
+
+def _header(profile: Profile, glyphs: Glyphs) -> str:
+    names = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "request"}
+    targets = [
+        f"{name} {glyphs.at_most} {amount(float(profile.sla[key]))} ms"
+        for key, name in names.items()
+        if key in profile.sla
+    ]
+    if profile.sla.get("optimize") == "latency":
+        targets.append("lowest latency")
+    pools = ", ".join(
+        f"{pool.gpus}{glyphs.times}{pool.sku}" + (" (estimated)" if pool.estimated else "")
+        for pool in profile.inventory
+    )
+    sources = sorted({candidate.source for candidate in profile.candidates})
+    parts = [
+        f"{profile.name}: {profile.model}",
+        load(profile, glyphs),
+        ", ".join(targets) or "no SLA stated",
+        f"{pools}, {profile.inventory_source}",
+        f"numbers: {' and '.join(sources)}",
+    ]
+    return f" {glyphs.dot} ".join(parts)
+
+
+def _table(profile: Profile, width: int, glyphs: Glyphs) -> Iterable[Line]:
+    rows = candidate_table(profile, width, glyphs, _TABLE_ROWS)
+    for id, text in rows:
+        if id == "":
+            yield Line(text, "bold")
+        else:
+            candidate = profile.candidate(id)
+            met = candidate.meets_sla and candidate.carries_load
+            yield Line(text, _style(candidate) if id == profile.pick else "" if met else "dim")
+    hidden = len(profile.candidates) - (len(rows) - 1)
+    counted = ", ".join(f"{count:,} {what}" for what, count in profile.considered.items())
+    words = [f"{hidden:,} more candidates in the profile"] if hidden else []
+    if counted:
+        words.append(f"considered: {counted}")
+    if words:
+        yield from _wrapped("; ".join(words), width, "   ", "   ", "dim")
+
+
+def _picture(profile: Profile, width: int) -> list[str]:
+    return front_picture(profile, min(width, 100), 13).splitlines()
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU{'s' if count != 1 else ''}"
+
+
+def _summary(pick: Candidate) -> str:
+    missed = [margin for margin in pick.margins if not margin.met]
+    if missed or not pick.meets_sla:
+        return "the closest there is, but it MISSES the SLA"
+    if not pick.carries_load:
+        return "the closest there is, but it does NOT carry the load"
+    if not pick.margins:
+        return "the best found"
+    return "meets the SLA, but is at risk" if pick.at_risk else "meets the SLA"
+
+
+def _style(candidate: Candidate) -> str:
+    if not (candidate.meets_sla and candidate.carries_load):
+        return "bold red"
+    return "bold yellow" if candidate.at_risk else "bold green"
+
+
+def _figures(pick: Candidate, glyphs: Glyphs) -> str:
+    parts = [
+        f"TTFT {band(pick.ttft_ms, glyphs)} ms",
+        f"ITL {band(pick.itl_ms, glyphs)} ms",
+        f"request {amount(pick.e2e_ms.value / 1000)} s",
+        f"{amount(pick.tokens_per_s)} tokens/s",
+        f"{amount(pick.request_rate)} requests/s with {amount(pick.concurrency)} in flight",
+    ]
+    if pick.cost_per_million_tokens is not None:
+        parts.append(f"{amount(pick.cost_per_million_tokens)} per million tokens")
+    return f" {glyphs.dot} ".join(parts)
+
+
+def _modes(profile: Profile, glyphs: Glyphs) -> list[str]:
+    """How the best aggregated and disaggregated layouts compare, when both exist (AIC-06)."""
+    meets = [c for c in profile.candidates if c.meets_sla and c.carries_load]
+    best: dict[str, Candidate] = {}
+    for mode in ("agg", "disagg"):
+        of_mode = [c for c in meets or profile.candidates if c.mode == mode]
+        if of_mode:
+            best[mode] = max(of_mode, key=lambda c: c.tokens_per_s_per_gpu)
+    if len(best) < 2 or best["agg"].tokens_per_s_per_gpu <= 0:
+        return []
+    ratio = best["disagg"].tokens_per_s_per_gpu / best["agg"].tokens_per_s_per_gpu
+    among = "of those that meet the SLA, " if meets and profile.picked.margins else ""
+    agg, disagg = (layout(best[mode], glyphs, backend=False) for mode in ("agg", "disagg"))
+    sentence = (
+        f"the best disaggregated layout ({disagg}) gives {ratio:.2f}{glyphs.times} the tokens/s/GPU of "
+    )
+    sentence = f"{among}{sentence}the best aggregated one ({agg})"
+    return [sentence[0].upper() + sentence[1:]]
+
+
+def _notes(profile: Profile) -> list[str]:
+    return list(dict.fromkeys([*profile.picked.notes, *profile.notes]))
+
+
+def _list(
+    title: str, items: Sequence[str], most: int, width: int, glyphs: Glyphs, style: str = ""
+) -> Iterable[Line]:
+    """A titled list of at most `most` items; what is left out is counted."""
+    if not items:
+        return
+    yield Line(title, "bold")
+    for item in items[:most]:
+        yield from _wrapped(item, width, "  - ", "    ", style)
+    if len(items) > most:
+        yield Line(f"  - {glyphs.more} {len(items) - most} more in the profile", style)
+
+
+def _wrapped(text: str, width: int, first: str, rest: str, style: str = "") -> Iterable[Line]:
+    for line in textwrap.wrap(
+        text,
+        width,
+        initial_indent=first,
+        subsequent_indent=rest,
+        break_on_hyphens=False,
+        break_long_words=False,
+    ):
+        yield Line(line, style)

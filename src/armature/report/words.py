@@ -1,0 +1,145 @@
+"""Numbers and layouts in the few characters that a table has room for.
+
+One place decides how many digits a number deserves and which signs stand in where there is no Unicode, so
+that the table, the sentences and the JSON labels never disagree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from armature.search.profile import Candidate, Group, Margin, Number, Profile
+
+__all__ = [
+    "ASCII",
+    "UNICODE",
+    "Glyphs",
+    "amount",
+    "band",
+    "layout",
+    "load",
+    "margin_sentence",
+    "plain",
+    "verdict",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Glyphs:
+    """The signs of one kind of terminal."""
+
+    times: str
+    arrow: str
+    at_most: str
+    to: str
+    dot: str
+    met: str
+    missed: str
+    risk: str
+    pick: str
+    more: str
+
+
+UNICODE = Glyphs("×", "→", "≤", "–", "·", "✓", "✗ missed", "at risk", "▸", "…")
+ASCII = Glyphs("x", "->", "<=", "-", "|", "ok", "MISSED", "at risk", ">", "...")
+
+_PLAIN = str.maketrans(
+    {
+        "×": "x",
+        "→": "->",
+        "≤": "<=",
+        "≥": ">=",
+        "–": "-",
+        "—": "-",
+        "·": "|",
+        "✓": "ok",
+        "✗": "X",
+        "…": "...",
+        "≈": "~",
+        "±": "+/-",
+        "µ": "u",
+        "‘": "'",
+        "’": "'",
+        "“": '"',
+        "”": '"',
+        "\u00a0": " ",
+        "\u202f": " ",
+    }
+)
+
+_MARGIN_NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "request"}
+
+
+def plain(text: str) -> str:
+    """The text in ASCII: known signs spelled out, anything else a question mark."""
+    return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
+
+
+def amount(value: float) -> str:
+    """Three significant digits below 100, whole numbers with thousands separators above."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    if abs(value) >= 9.995:
+        return f"{value:.1f}"
+    return f"{value:.2f}"
+
+
+def band(number: Number, glyphs: Glyphs) -> str:
+    """A number with its nominal 80 % band, `8.60 (7.10–10.4)`; the number alone where it has no band."""
+    if number.low == number.high:
+        return amount(number.value)
+    return f"{amount(number.value)} ({amount(number.low)}{glyphs.to}{amount(number.high)})"
+
+
+def layout(candidate: Candidate, glyphs: Glyphs = UNICODE, *, backend: bool = True) -> str:
+    """`agg vllm 4×tp2` or `disagg vllm 3×tp1 → 1×tp4`; a role on another SKU than the first names it."""
+    first_sku = candidate.groups[0].sku
+    parts = [_group(group, glyphs, first_sku) for group in candidate.groups]
+    words = [candidate.mode, *([candidate.backend] if backend else []), f" {glyphs.arrow} ".join(parts)]
+    return " ".join(words)
+
+
+def _group(group: Group, glyphs: Glyphs, first_sku: str) -> str:
+    label = f"{group.replicas}{glyphs.times}{group.parallelism.label}"
+    return label if group.sku == first_sku else f"{label}@{group.sku}"
+
+
+def verdict(candidate: Candidate, glyphs: Glyphs) -> str:
+    """One word on the stated targets and load: met, at risk, missed; empty when nothing was stated."""
+    if not candidate.carries_load or not candidate.meets_sla:
+        return glyphs.missed
+    if candidate.at_risk:
+        return glyphs.risk
+    return glyphs.met if candidate.margins else ""
+
+
+def load(profile: Profile, glyphs: Glyphs) -> str:
+    """The workload in words: `4,000 → 1,000 tokens, 4 requests/s`."""
+    workload = profile.workload
+    words = [f"{workload['isl']:,.0f} {glyphs.arrow} {workload['osl']:,.0f} tokens"]
+    if workload.get("request_rate"):
+        words.append(f"{workload['request_rate']:g} requests/s")
+    if workload.get("concurrency"):
+        words.append(f"{workload['concurrency']:,.0f} in flight")
+    return ", ".join(words)
+
+
+def margin_sentence(margin: Margin, candidate: Candidate, glyphs: Glyphs) -> str:
+    """One target beside its prediction: by how much it is met or missed, and whether the band crosses it."""
+    name = _MARGIN_NAMES.get(margin.name, margin.name)
+    unit = " ms" if margin.name.endswith("_ms") else ""
+    says = f"{name} {amount(margin.predicted)}{unit}, target {glyphs.at_most} {amount(margin.target)}{unit}"
+    number = {"ttft_ms": candidate.ttft_ms, "itl_ms": candidate.itl_ms, "e2e_ms": candidate.e2e_ms}.get(
+        margin.name
+    )
+    if not margin.met:
+        return f"{says}: missed by {_percent(margin.ratio - 1)}"
+    spare = f"{says}: {_percent(1 - margin.ratio)} to spare"
+    if number is not None and number.high > margin.target:
+        return f"{spare}, at risk (may reach {amount(number.high)}{unit})"
+    return spare
+
+
+def _percent(share: float) -> str:
+    percent = 100 * share
+    return f"{percent:.0f} %" if percent >= 9.95 or percent == 0 else f"{percent:.1f} %"
