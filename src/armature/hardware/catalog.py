@@ -1,35 +1,50 @@
-"""The GPUs we know: one `Gpu` per SKU, each figure with its source and date."""
+"""The GPUs we know: one `Gpu` per SKU, each figure with its source and date, and the look-up by SKU.
+
+The figures stand in `figures`; vendor product strings are read by `products`.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from difflib import get_close_matches
 
-__all__ = ["Gpu"]
+from armature.errors import InvalidInput, Problem
+from armature.hardware.figures import TABLE
+from armature.hardware.gpu import DTYPES, LINKS, Flops, Gpu
+
+__all__ = ["DTYPES", "GPUS", "LINKS", "SEED_SKUS", "Flops", "Gpu", "closest_sku", "find", "gpu"]
+
+GPUS: dict[str, Gpu] = {row.sku: row for row in TABLE}
+"""Every GPU by its canonical SKU; aliases are resolved by `gpu` and `find`."""
+
+SEED_SKUS: tuple[str, ...] = (
+    "gb200_sxm", "b200_sxm", "h200_sxm", "h100_sxm", "h100_pcie", "a100_sxm", "a100_pcie", "a30", "l40s", "l40", "l4",
+    "v100_sxm", "v100_pcie", "t4", "mi200", "mi300",
+)  # fmt: skip
+"""The sixteen names of the published API (SKU-01); later ones are ours or newer Dynamo's."""
+
+_BY_NAME: dict[str, Gpu] = {name: row for row in TABLE for name in (row.sku, *row.aliases)}
 
 
-@dataclass(frozen=True, slots=True)
-class Gpu:
-    """Facts of one GPU product.
+def find(sku: str) -> Gpu | None:
+    """The GPU with this SKU or alias; letter case and `-` for `_` do not matter. None when there is none."""
+    return _BY_NAME.get(_normal(sku))
 
-    sku: our name (`h200_sxm`). vram_bytes: memory of one GPU. bandwidth_bytes_per_s: memory bandwidth.
-    flops: dense peak operations per second by dtype (`fp32`, `fp16`, `bf16`, `int8`, `fp8`, `fp4`); a missing
-    dtype means the hardware does not have it. link: `nvlink`, `pcie` or `xgmi`; link_bytes_per_s: per GPU, one
-    direction. gpus_per_node: the usual node. board_power_w: rated board power. estimated: figures inferred
-    from a product we do not know.
-    """
 
-    sku: str
-    name: str
-    vendor: str
-    architecture: str
-    vram_bytes: int
-    bandwidth_bytes_per_s: float
-    flops: dict[str, float]
-    link: str
-    link_bytes_per_s: float
-    gpus_per_node: int
-    board_power_w: float
-    source: str
-    as_of: str
-    estimated: bool = False
-    aliases: tuple[str, ...] = field(default=())
+def gpu(sku: str, *, path: str = "gpuSku") -> Gpu:
+    """The GPU with this SKU or alias. Raises InvalidInput naming `path`, with the closest SKU."""
+    found = find(sku)
+    if found is not None:
+        return found
+    close = closest_sku(sku)
+    mend = f"did you mean {close}?" if close else f"known SKUs: {', '.join(GPUS)}"
+    raise InvalidInput(path, [Problem(path, "is not a known GPU SKU", mend, sku)])
+
+
+def closest_sku(text: str) -> str | None:
+    """The canonical SKU whose name looks most like `text`, or None when nothing does."""
+    close = get_close_matches(_normal(text), _BY_NAME, n=1, cutoff=0.6)
+    return _BY_NAME[close[0]].sku if close else None
+
+
+def _normal(sku: str) -> str:
+    return sku.strip().lower().replace("-", "_").replace(" ", "_")
