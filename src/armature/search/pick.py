@@ -2,8 +2,8 @@
 
 With a load (`requestRate`, `concurrency`): the fewest GPUs that carry it within the SLA. Without one: the most tokens
 per second from the GPUs there are. `optimizationType: latency`: the lowest end-to-end latency. Targets bind the mean
-estimate; TTFT and ITL both bind, planner on or off. When nothing meets them, the point whose worst ratio of predicted to
-target (or of asked to carried load) is smallest.
+estimate; TTFT and ITL both bind, planner on or off. When nothing meets them, the point whose worst ratio of predicted
+to target (or of asked to carried load) is smallest.
 """
 
 from __future__ import annotations

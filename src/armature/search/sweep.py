@@ -91,6 +91,7 @@ def worst_ratio(points: Points, sla: Sla) -> Floats:
 def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
     """Aggregated layouts of one engine: 1, 2, ... replicas, as many as the pool holds; L may be 0."""
     counts = np.arange(1, worker_slots(engine.pool).workers(engine.gpus) + 1, dtype=np.int64)
+    replicas = counts.astype(np.float64)
     curve = agg_curve(engine, workload)
     prompt, decode = prefill_ms(engine, workload), _unloaded_itl_ms(engine, workload)
     itl = np.concatenate(([decode], curve.itl_ms))
@@ -99,17 +100,17 @@ def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
     residual = 0.5 * curve.itl_ms * (curve.batch - 1.0) / curve.batch
     own = np.concatenate(([prompt], curve.prefill_ms + residual))
     service = np.concatenate(([prompt], curve.life_ms / curve.batch * curve.busy))
-    wait = round_robin_wait_ms(service, busy, counts[:, None] * float(engine.lanes))
+    wait = round_robin_wait_ms(service, busy, replicas[:, None] * engine.lanes)
     ttft = own + wait
     limit = np.interp(MAX_UTILISATION, curve.busy, curve.rate, right=np.inf)
-    rate: Floats = counts[:, None] * np.concatenate(([0.0], curve.rate))
+    rate: Floats = replicas[:, None] * np.concatenate(([0.0], curve.rate))
     return Surface(
         main=index,
         prefill=-1,
         gpus=counts * engine.gpus,
         main_count=counts,
         prefill_count=np.zeros_like(counts),
-        rate_limit=counts * limit,
+        rate_limit=replicas * limit,
         batch=np.concatenate(([0.0], curve.batch)),
         rate=rate,
         ttft_ms=ttft,
@@ -159,7 +160,7 @@ def disagg_surface(
     batch = np.concatenate(([0.0], curve.batch))
     rate = 1000.0 * d[:, None] * decode.lanes * batch / life
     prompt = prefill_ms(prefill, workload)
-    servers = p[:, None] * prefill.parallelism.dp
+    servers = p.astype(np.float64)[:, None] * prefill.parallelism.dp
     capacity = 1000.0 * servers / prompt
     ttft = prompt + round_robin_wait_ms(np.asarray(prompt), rate / capacity, servers)
     return Surface(
@@ -213,7 +214,7 @@ def _candidates_without_load(surface: Surface, sla: Sla) -> tuple[npt.NDArray[np
     by_latency = np.where(meets, surface.e2e_ms * (1.0 + 1e-12 * surface.gpus[:, None]), np.inf)
     by_miss = np.where(usable, worst, np.inf)
     columns = np.flatnonzero(usable.any(axis=0))
-    any_meets = meets.any(axis=0)[columns]
+    any_meets = np.asarray(meets.any(axis=0))[columns]
     rows: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = [
         (by_rate.argmax(axis=0)[columns][any_meets], columns[any_meets]),
         (by_latency.argmin(axis=0)[columns][any_meets], columns[any_meets]),

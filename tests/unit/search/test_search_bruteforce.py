@@ -1,0 +1,231 @@
+"""The sweep and the pick equal a brute force that loops over every layout in plain Python."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from dataclasses import dataclass
+
+import pytest
+
+from armature.model.memory import fit
+from armature.perf.estimate import EngineSpec
+from armature.perf.queueing import MAX_UTILISATION
+from armature.search.operating import CHUNK_TOKENS, Engine, transfer_ms
+from armature.search.pick import best_first
+from armature.search.space import batch_grid, parallelisms
+from armature.search.sweep import agg_surface, concatenate, disagg_surface, points
+from armature.workload.shape import Sla, Workload
+from search_fakes import FormulaEstimator, dense_facts, moe_facts, pool
+
+TOLERANCE = 1e-9
+
+
+def engines(facts, gpus, estimator, tokens, workload) -> list[Engine]:
+    found = []
+    for p in parallelisms(facts, gpus):
+        room = fit(
+            facts,
+            p,
+            vram_bytes=gpus.gpu.vram_bytes,
+            sequence_tokens=tokens,
+            prefill_tokens=CHUNK_TOKENS,
+            kv_dtype="bf16",
+        )
+        if room.fits:
+            times = estimator.engine(EngineSpec(facts, gpus.gpu, "vllm", p, "bf16"))
+            found.append(Engine("vllm", gpus, p, "bf16", times, room))
+    return found
+
+
+@dataclass(frozen=True)
+class State:
+    """A layout at one batch."""
+
+    rate: float
+    ttft_ms: float
+    itl_ms: float
+    e2e_ms: float
+
+    @property
+    def in_flight(self) -> float:
+        return self.rate * self.e2e_ms / 1000
+
+
+@dataclass(frozen=True)
+class Layout:
+    """States at batch 0 and at each batch of the grid; `limit`: requests/s where prefill is full."""
+
+    name: tuple
+    gpus: int
+    states: list[State]
+    limit: float
+
+
+def wait_ms(service: float, utilisation: float, servers: float) -> float:
+    rho = min(max(utilisation, 0.0), MAX_UTILISATION)
+    return rho / (1 - rho) / (2 * servers) * service
+
+
+def aggregated(name, engine: Engine, count: int, w: Workload) -> Layout:
+    times, context, tokens = engine.times, w.isl + w.osl / 2, w.osl - 1
+    chunks = math.ceil(w.isl / CHUNK_TOKENS)
+    alone = float(times.prefill_ms(w.isl)) + (chunks - 1) * times.base_ms
+    states = [state(0.0, alone, float(times.decode_ms(1, context)), w)]
+    limit, before = math.inf, (0.0, 0.0)
+    for b in batch_grid(engine.max_batch):
+        decoding = min(b - 1, tokens / chunks)
+        beside = float(times.decode_ms(decoding, context)) - times.base_ms
+        prompt = alone + chunks * beside
+        pure = max(tokens - chunks * (b - 1), 0)
+        life = b * prompt + pure * float(times.decode_ms(b, context))
+        itl = prompt / chunks if tokens < chunks * (b - 1) else ((life - prompt) / tokens)
+        busy = min(b * prompt / life, 1.0)
+        rate = 1000 * count * engine.lanes * b / life
+        if busy > MAX_UTILISATION and limit == math.inf:
+            share = (MAX_UTILISATION - before[0]) / (busy - before[0])
+            limit = before[1] + (rate - before[1]) * share if before[1] else rate
+        before = (busy, rate)
+        ttft = life - tokens * itl + 0.5 * itl * (b - 1) / b
+        states.append(state(rate, ttft + wait_ms(life / b * busy, busy, count * engine.lanes), itl, w))
+    return Layout(name, count * engine.gpus, states, limit)
+
+
+def disaggregated(name, prefill: Engine, decode: Engine, p: int, d: int, w: Workload, facts) -> Layout:
+    context, tokens = w.isl + w.osl / 2, w.osl - 1
+    chunks = math.ceil(w.isl / CHUNK_TOKENS)
+    prompt = float(prefill.times.prefill_ms(w.isl)) + (chunks - 1) * prefill.times.base_ms
+    gpus = p * prefill.gpus + d * decode.gpus
+    transfer = transfer_ms(facts, prefill, decode, w, within_node=gpus <= prefill.pool.gpus_per_node)
+    servers = p * prefill.parallelism.dp
+    capacity = 1000 * servers / prompt
+    states = [state(0.0, prompt, float(decode.times.decode_ms(1, context)) + transfer / tokens, w)]
+    for b in batch_grid(decode.max_batch):
+        itl = float(decode.times.decode_ms(b, context))
+        rate = 1000 * d * decode.lanes * b / (tokens * itl + transfer)
+        states.append(state(rate, prompt + wait_ms(prompt, rate / capacity, servers), itl + transfer / tokens, w))
+    return Layout(name, gpus, states, MAX_UTILISATION * capacity)
+
+
+def state(rate: float, ttft: float, itl: float, w: Workload) -> State:
+    return State(rate, ttft, itl, ttft + (w.osl - 1) * itl)
+
+
+def position(values: list[float], target: float) -> float:
+    """Walk up the grid to where `values` reach `target`; the last column when they never do."""
+    for at, (low, high) in enumerate(itertools.pairwise(values)):
+        if high >= target:
+            return at + ((target - low) / (high - low) if high > low else 0.0)
+    return float(len(values) - 1)
+
+
+def between(values: list[float], at: float) -> float:
+    low = min(int(at), len(values) - 1)
+    high = min(low + 1, len(values) - 1)
+    return values[low] + (values[high] - values[low]) * (at - low)
+
+
+def operating_states(layout: Layout, w: Workload) -> list[tuple[State, float]]:
+    """(state, share of the load carried)."""
+    if w.request_rate is None and w.concurrency is None:
+        return [(s, 1.0) for s in layout.states[1:] if s.rate <= layout.limit]
+    rates = [s.rate for s in layout.states]
+    measure = rates if w.request_rate is not None else [s.in_flight for s in layout.states]
+    asked = w.request_rate if w.request_rate is not None else w.concurrency
+    at = min(position(measure, asked), position(rates, layout.limit))
+    found = State(*(between([getattr(s, n) for s in layout.states], at) for n in State.__dataclass_fields__))
+    carried = between(measure, at) / asked
+    return [(found, 1.0 if carried > 1 - 1e-9 else carried)]
+
+
+def key(layout: Layout, s: State, served: float, w: Workload, sla: Sla) -> tuple:
+    ratio = max([1 / max(served, 1e-9), *(getattr(s, name) / target for name, target in sla.targets.items())])
+    missed = ratio > 1 + TOLERANCE
+    loaded = w.request_rate is not None or w.concurrency is not None
+    if sla.optimize == "latency":
+        goal: tuple = (s.e2e_ms, layout.gpus, -s.rate)
+    else:
+        goal = (layout.gpus, s.e2e_ms, -s.rate) if loaded else (-s.rate, layout.gpus, s.e2e_ms)
+    return (missed, ratio if missed else 0.0, *goal)
+
+
+def all_layouts(mains, prefills, w: Workload, facts, gpus) -> list[Layout]:
+    found = []
+    for i, engine in enumerate(mains):
+        most = gpus.gpus // engine.gpus
+        found += [aggregated((i, None, n), engine, n, w) for n in range(1, most + 1) if placeable([(engine, n)], gpus)]
+    for (j, prefill), (i, decode) in itertools.product(enumerate(prefills), enumerate(mains)):
+        for p, d in itertools.product(range(1, gpus.gpus + 1), repeat=2):
+            if p * prefill.gpus + d * decode.gpus > gpus.gpus or not placeable([(prefill, p), (decode, d)], gpus):
+                continue
+            found.append(disaggregated((i, j, p, d), prefill, decode, p, d, w, facts))
+    return found
+
+
+def placeable(wanted: list[tuple[Engine, int]], gpus) -> bool:
+    """Put the largest workers first, each on the first node (or nodes) with room; power-of-two sizes make this exact."""
+    nodes = [gpus.gpus_per_node] * (gpus.gpus // gpus.gpus_per_node) + [gpus.gpus % gpus.gpus_per_node]
+    sizes = sorted((e.gpus for e, n in wanted for _ in range(n)), reverse=True)
+    for size in sizes:
+        if size > gpus.gpus_per_node:
+            whole = [at for at, free in enumerate(nodes) if free == gpus.gpus_per_node][: size // gpus.gpus_per_node]
+            if len(whole) * gpus.gpus_per_node < size:
+                return False
+            for at in whole:
+                nodes[at] = 0
+            continue
+        at = next((at for at, free in enumerate(nodes) if free >= size), None)
+        if at is None:
+            return False
+        nodes[at] -= size
+    return True
+
+
+def random_space(seed: int):
+    rng = random.Random(seed)
+    facts = rng.choice([dense_facts(), moe_facts()])
+    per_node = rng.choice([4, 8])
+    gpus = pool(rng.randint(1, 16), per_node, rng.choice(["h200_sxm", "h100_sxm"]))
+    load = rng.choice(["none", "rate", "concurrency"])
+    w = Workload(
+        isl=rng.choice([128, 1000, 4000, 20000]),
+        osl=rng.choice([2, 50, 1000]),
+        request_rate=rng.uniform(0.1, 60) if load == "rate" else None,
+        concurrency=rng.uniform(1, 800) if load == "concurrency" else None,
+    )
+    target = rng.choice(["none", "both", "e2e"])
+    sla = Sla(
+        ttft_ms=rng.uniform(20, 1500) if target == "both" else None,
+        itl_ms=rng.uniform(3, 60) if target == "both" else None,
+        e2e_ms=rng.uniform(200, 30000) if target == "e2e" else None,
+        optimize=rng.choice(["throughput", "latency"]),
+    )
+    return facts, gpus, w, sla, FormulaEstimator(rng.uniform(0.5, 3), rng.uniform(0.2, 1.0))
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_pick_equals_brute_force(seed):
+    facts, gpus, w, sla, estimator = random_space(seed)
+    mains = engines(facts, gpus, estimator, w.isl + w.osl, w)
+    prefills = engines(facts, gpus, estimator, w.isl + 1, w)
+    if not mains:
+        pytest.fail("a random space must hold the model; change the generator")
+    surfaces = [agg_surface(i, e, w) for i, e in enumerate(mains)]
+    surfaces += [
+        disagg_surface(j, p, i, d, w, facts, crosses_nodes=True)
+        for j, p in enumerate(prefills)
+        for i, d in enumerate(mains)
+    ]
+    swept = concatenate([points(s, w, sla) for s in surfaces])
+    best = int(best_first(swept, w, sla)[0])
+    found = Layout((), int(swept.gpus[best]), [], 0.0)
+    at = State(*(float(getattr(swept, n)[best]) for n in State.__dataclass_fields__))
+    found_key = key(found, at, float(swept.served[best]), w, sla)
+
+    expected = min(
+        key(layout, s, served, w, sla)
+        for layout in all_layouts(mains, prefills, w, facts, gpus)
+        for s, served in operating_states(layout, w)
+    )
+    assert found_key == pytest.approx(expected, rel=1e-6)
