@@ -4,7 +4,8 @@ Stands beside `graph`: it reads the Profile and decides nothing; every number it
 """
 
 from armature.report.picture import front_picture
+from armature.report.table import candidate_named
 from armature.report.terminal import print_plan
 from armature.report.views import plan_json
 
-__all__ = ["front_picture", "plan_json", "print_plan"]
+__all__ = ["candidate_named", "front_picture", "plan_json", "print_plan"]

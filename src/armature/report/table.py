@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from armature.report.words import Glyphs, amount, band, layout, verdict
 from armature.search.profile import Candidate, Profile
 
-__all__ = ["candidate_table", "table_candidates"]
+__all__ = ["candidate_named", "candidate_table", "table_candidates"]
 
 _GAP = "  "
 
@@ -44,6 +44,14 @@ def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]
     return tuple(chosen)
 
 
+def candidate_named(profile: Profile, name: str) -> Candidate:
+    """The candidate with this id, or with this number in the table. Raises ArmatureError."""
+    rows = table_candidates(profile)
+    if name.isdecimal() and 1 <= int(name) <= len(rows):
+        return rows[int(name) - 1]
+    return profile.candidate(name)
+
+
 def candidate_table(
     profile: Profile, width: int, glyphs: Glyphs, limit: int = 10
 ) -> tuple[tuple[str, str], ...]:
@@ -52,10 +60,11 @@ def candidate_table(
     No line is wider than `width` unless the columns that never leave need more.
     """
     candidates = table_candidates(profile, limit)
+    numbers = {c.id: str(number) for number, c in enumerate(candidates, start=1)}
     one_backend = len({c.backend for c in profile.candidates}) == 1
     one_source = len({c.source for c in profile.candidates}) == 1  # the header names it
     columns = [
-        _Column(" ", lambda c: glyphs.pick if c.id == profile.pick else " ", left=True),
+        _Column("#", lambda c: (glyphs.pick if c.id == profile.pick else " ") + numbers[c.id]),
         _Column("layout", lambda c: layout(c, glyphs, backend=not one_backend), left=True),
         _Column("GPUs", lambda c: f"{c.gpus}"),
         _Column("TTFT ms", lambda c: amount(c.ttft_ms.value)),
@@ -63,6 +72,7 @@ def candidate_table(
         _Column("80 % band", lambda c: band(c.itl_ms, glyphs).partition(" ")[2], left=True, give_way=2),
         _Column("tok/s/GPU", lambda c: amount(c.tokens_per_s_per_gpu)),
         _Column("tok/s/user", lambda c: amount(c.tokens_per_s_per_user)),
+        _Column("in flight", lambda c: f"{c.concurrency:,.0f}", give_way=4),
         _Column("req/s", lambda c: amount(c.request_rate), give_way=1),
         _Column("source", lambda c: c.source, left=True, give_way=3 if one_source else 1),
         _Column("SLA", lambda c: verdict(c, glyphs), left=True),

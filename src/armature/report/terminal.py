@@ -43,16 +43,20 @@ class Line:
     style: str = ""
 
 
-def print_plan(profile: Profile, console: Console, *, width: int | None = None) -> None:
-    """Print the plan to the console; `width` columns, the console's own when None."""
+def print_plan(
+    profile: Profile, console: Console, *, width: int | None = None, notes: Sequence[str] = ()
+) -> None:
+    """Print the plan to the console; `width` columns, the console's own when None. notes: besides the profile's."""
     from rich.text import Text
 
     unicode = not console.options.ascii_only
-    for line in plan_lines(profile, width or console.width, unicode=unicode):
+    for line in plan_lines(profile, width or console.width, unicode=unicode, notes=notes):
         console.print(Text(line.text, style=line.style), no_wrap=True, overflow="ignore", crop=False)
 
 
-def plan_lines(profile: Profile, width: int = 100, *, unicode: bool = True) -> tuple[Line, ...]:
+def plan_lines(
+    profile: Profile, width: int = 100, *, unicode: bool = True, notes: Sequence[str] = ()
+) -> tuple[Line, ...]:
     """The whole plan as lines of at most `width` columns (60 at least; a long layout name may need more)."""
     width = max(width, 60)
     glyphs = UNICODE if unicode else ASCII
@@ -68,7 +72,7 @@ def plan_lines(profile: Profile, width: int = 100, *, unicode: bool = True) -> t
         *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
         *(Line(f"  {margin_sentence(m, pick, glyphs)}", "" if m.met else "red") for m in pick.margins),
         *_list("Why", [*profile.reasons, *_modes(profile, glyphs)], _MAX_REASONS, width, glyphs),
-        *_list("Notes", _notes(profile), _MAX_NOTES, width, glyphs, style="dim"),
+        *_list("Notes", _notes(profile, notes), _MAX_NOTES, width, glyphs, style="dim"),
     ]
     return tuple(lines) if unicode else tuple(Line(plain(line.text), line.style) for line in lines)
 
@@ -107,12 +111,12 @@ def _table(profile: Profile, width: int, glyphs: Glyphs) -> Iterable[Line]:
             met = candidate.meets_sla and candidate.carries_load
             yield Line(text, _style(candidate) if id == profile.pick else "" if met else "dim")
     hidden = len(profile.candidates) - (len(rows) - 1)
-    counted = ", ".join(f"{count:,} {what}" for what, count in profile.considered.items())
+    counted = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in profile.considered.items())
     words = [f"{hidden:,} more candidates in the profile"] if hidden else []
     if counted:
         words.append(f"considered: {counted}")
     if words:
-        yield from _wrapped("; ".join(words), width, "   ", "   ", "dim")
+        yield from _wrapped("; ".join(words), width, "    ", "    ", "dim")
 
 
 def _picture(profile: Profile, width: int) -> list[str]:
@@ -173,8 +177,8 @@ def _modes(profile: Profile, glyphs: Glyphs) -> list[str]:
     return [sentence[0].upper() + sentence[1:]]
 
 
-def _notes(profile: Profile) -> list[str]:
-    return list(dict.fromkeys([*profile.picked.notes, *profile.notes]))
+def _notes(profile: Profile, others: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys([*profile.picked.notes, *others, *profile.notes]))
 
 
 def _list(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -14,10 +14,11 @@ from armature.search.profile import Profile
 __all__ = ["plan_json"]
 
 
-def plan_json(profile: Profile, dgd: Mapping[str, Any]) -> dict[str, Any]:
+def plan_json(profile: Profile, dgd: Mapping[str, Any], *, notes: Sequence[str] = ()) -> dict[str, Any]:
     """The plan as plain data: the pick and its margins, why, inputs, every candidate, the front, the graph.
 
     `dgd` is the graph as it is written to dgd.yaml. Curves and step tables stay out: profile.json has them.
+    notes: besides the profile's.
     Units are in the names (`_ms`, `_bytes`); each candidate has `label`, the layout as the table shows it.
     """
     data: dict[str, Any] = msgspec.to_builtins(profile)
@@ -32,7 +33,7 @@ def plan_json(profile: Profile, dgd: Mapping[str, Any]) -> dict[str, Any]:
         "meets_sla": profile.picked.meets_sla and profile.picked.carries_load,
         "at_risk": profile.picked.at_risk,
         "reasons": data.pop("reasons"),
-        "notes": data.pop("notes"),
+        "notes": list(dict.fromkeys([*notes, *data.pop("notes")])),
     }
     return {
         **{k: data.pop(k) for k in ("version", "armature", "name", "model")},

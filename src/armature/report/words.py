@@ -40,8 +40,8 @@ class Glyphs:
     more: str
 
 
-UNICODE = Glyphs("×", "→", "≤", "–", "·", "✓", "✗ missed", "at risk", "▸", "…")
-ASCII = Glyphs("x", "->", "<=", "-", "|", "ok", "MISSED", "at risk", ">", "...")
+UNICODE = Glyphs("×", "→", "≤", "–", "·", "✓", "✗", "at risk", "▸", "…")
+ASCII = Glyphs("x", "->", "<=", "-", "|", "ok", "MISS", "at risk", ">", "...")
 
 _PLAIN = str.maketrans(
     {

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from report_factory import AGG, DISAGG, candidate, group, number, profile
 from rich.console import Console
 
+from armature.errors import ArmatureError
 from armature.report import front_picture, plan_json, print_plan
-from armature.report.table import candidate_table, table_candidates
+from armature.report.table import candidate_named, candidate_table, table_candidates
 from armature.report.terminal import plan_lines
 from armature.report.words import ASCII, UNICODE, amount, layout, margin_sentence, plain
 
@@ -87,7 +88,7 @@ def test_the_console_decides_about_unicode_and_colour():
     coloured = io.StringIO()
     print_plan(profile(), Console(file=coloured, force_terminal=True, color_system="truecolor"), width=100)
     assert "\x1b[" in coloured.getvalue()
-    assert "▸  agg 4×tp2" in coloured.getvalue()
+    assert "▸1  agg 4×tp2" in coloured.getvalue()
 
 
 def test_markup_in_a_name_is_printed_as_it_is():
@@ -101,7 +102,7 @@ def test_a_missed_target_says_by_how_much():
     text = text_of(profile([missed, DISAGG]))
     assert "MISSES the SLA" in text
     assert "ITL 42.0 ms, target ≤ 30.0 ms: missed by 40 %" in text
-    assert "✗ missed" in text
+    assert next(line for line in text.splitlines() if "▸1" in line).endswith("✗")
 
 
 def test_a_band_across_the_target_is_at_risk():
@@ -134,6 +135,16 @@ def test_table_has_the_pick_first_then_what_meets_the_sla_by_yield():
         yields = [c.tokens_per_s_per_gpu for c in part]
         assert yields == sorted(yields, reverse=True)
     assert {c.mode for c in rows} == {"agg", "disagg"}
+
+
+def test_a_candidate_is_named_by_id_or_by_its_number_in_the_table():
+    made = many()
+    rows = table_candidates(made)
+    assert candidate_named(made, "3") is rows[2]
+    assert candidate_named(made, "c7").id == "c7"
+    for wrong in ("0", "99", "nonsense", "³"):
+        with pytest.raises(ArmatureError, match="no candidate"):
+            candidate_named(made, wrong)
 
 
 def test_the_narrow_table_gives_up_columns_but_never_the_verdict():

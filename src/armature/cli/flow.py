@@ -1,0 +1,106 @@
+"""From a request to its profile and its graph: the order of the rooms, without a word of printing.
+
+Everything with an effect happens here, before the search: the GPUs of this machine are looked up only when the
+request leaves them open, and the model's config.json is fetched only when it is not at hand.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Literal
+
+from armature.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from armature.api.v1beta1 import DynamoGraphDeploymentRequest
+    from armature.graph.build import Graph
+    from armature.hardware.inventory import Inventory
+    from armature.model.facts import ModelFacts
+    from armature.search.profile import Profile
+
+__all__ = ["EstimatorKind", "plan_request"]
+
+EstimatorKind = Literal["auto", "silicon", "roofline"]
+
+
+def plan_request(
+    request: DynamoGraphDeploymentRequest,
+    *,
+    hardware_text: str | None = None,
+    offline: bool = False,
+    estimator: EstimatorKind = "auto",
+    prices: Mapping[str, float] | None = None,
+    candidate: str | None = None,
+    env: Mapping[str, str] | None = None,
+    discover: Callable[[], Inventory | None] | None = None,
+) -> tuple[Profile, Graph]:
+    """The profile of the request and the graph of its pick (or of `candidate`), proven able to start.
+
+    candidate: an id, or a number in the table of the plan.
+    hardware_text: GPUs as `--hardware` takes them, in place of what the request states. prices: per GPU-hour by
+    SKU. env: the environment to read caches and tokens from. discover: looks up this machine's GPUs.
+    Raises InvalidInput, ModelUnknown, HardwareUnknown, NothingFits or PreflightFailed.
+    """
+    from msgspec import structs
+
+    from armature.api import default_request
+    from armature.graph.build import build
+    from armature.graph.preflight import require
+    from armature.hardware.inventory import inventory_for_request, parse_hardware
+    from armature.model.resolve import resolve_model
+    from armature.perf.choose import estimator_for
+    from armature.report import candidate_named
+    from armature.search.rapid import profile as search
+
+    request = default_request(request)
+    if hardware_text is not None:
+        inventory = parse_hardware(hardware_text)
+        request = _with_inventory(request)
+    else:
+        inventory = inventory_for_request(request.spec.hardware, _discovered(request, discover))
+    facts = resolve_model(request.spec.model, offline=offline, env=os.environ if env is None else env)
+    _require_context(request, facts)
+    profile = search(request, inventory, facts, estimator_for(estimator), prices=prices or {})
+    if request.spec.search_strategy == "thorough":
+        note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
+        profile = structs.replace(profile, notes=(*profile.notes, note))
+    chosen = None if candidate is None else candidate_named(profile, candidate).id
+    graph = build(profile, request, candidate_id=chosen)
+    require(graph, profile)
+    return profile, graph
+
+
+def _require_context(request: DynamoGraphDeploymentRequest, facts: ModelFacts) -> None:
+    """Raises InvalidInput when a request of the workload is longer than the model's context."""
+    from armature.model.context import check_context
+
+    workload = request.spec.workload
+    isl, osl = (workload.isl or 0, workload.osl or 0) if workload is not None else (0, 0)
+    problem = check_context(facts, isl, osl)
+    if problem is not None:
+        raise InvalidInput(request.metadata.name or "the request", [problem])
+
+
+def _with_inventory(request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploymentRequest:
+    """The request without the GPUs it states, so that `--hardware` is the only word on them."""
+    hardware = request.spec.hardware
+    if hardware is None:
+        return request
+    silent = {"gpu_sku": None, "vram_mb": None, "total_gpus": None, "num_gpus_per_node": None}
+    spec = request.spec.model_copy(update={"hardware": hardware.model_copy(update=silent)})
+    return request.model_copy(update={"spec": spec})
+
+
+def _discovered(
+    request: DynamoGraphDeploymentRequest, discover: Callable[[], Inventory | None] | None
+) -> Inventory | None:
+    """This machine's GPUs, looked up only when the request does not name a SKU."""
+    hardware = request.spec.hardware
+    if hardware is not None and hardware.gpu_sku:
+        return None
+    if discover is None:
+        from armature.hardware.discover_local import discover_local
+
+        discover = discover_local
+    return discover()

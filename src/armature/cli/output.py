@@ -1,0 +1,85 @@
+"""What every command prints with and writes with: the console, a spinner-free progress line, files as a whole."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from armature.errors import OutputFailed
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["console", "output_width", "say", "write_files"]
+
+_PIPE_WIDTH = 100
+
+
+def console() -> Console:
+    """A rich console on stdout that lets a closed pipe be handled in `main` and honours NO_COLOR."""
+    from rich.console import Console
+
+    class Ours(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Ours(highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+def output_width(asked: int | None) -> int:
+    """Columns to use: what was asked, else the terminal's, else $COLUMNS, else 100 (a pipe has no width)."""
+    if asked is not None:
+        return asked
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit() and int(columns) > 0:
+        return int(columns)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _PIPE_WIDTH
+    except (OSError, ValueError):
+        return _PIPE_WIDTH
+
+
+def say(text: str) -> None:
+    """One line of progress or remark, to stderr, so that stdout holds only results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def write_files(directory: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write all files into the directory, or none; returns their paths.
+
+    Every file is complete and on disk under a temporary name before the first takes its own, so a full disk
+    leaves what was there untouched. Raises OutputFailed.
+    """
+    made = not directory.exists()
+    temporary: list[tuple[Path, Path]] = []
+    current = directory
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            current = directory / name
+            part = directory / f".{name}.{os.getpid()}.part"
+            temporary.append((part, current))
+            _write_through(part, content)
+        for part, final in temporary:
+            current = final
+            os.replace(part, final)
+    except OSError as error:
+        for part, _ in temporary:
+            part.unlink(missing_ok=True)
+        if made and directory.is_dir() and not any(directory.iterdir()):
+            directory.rmdir()
+        raise OutputFailed(
+            f"Cannot write {current}: {error.strerror or error}.",
+            "Nothing was written; free space or choose another directory with -o.",
+        ) from None
+    return tuple(final for _, final in temporary)
+
+
+def _write_through(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
