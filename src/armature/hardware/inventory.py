@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from armature.errors import HardwareUnknown, InvalidInput, Problem
-from armature.hardware.catalog import Gpu, closest_sku, gpu
+from armature.hardware.catalog import Gpu, closest_sku, find, gpu
 from armature.hardware.products import gpu_for_product, match_product, memory_in
 
 __all__ = ["AUTO_GPU_LIMIT", "HardwareSpec", "Inventory", "Pool", "inventory_for_request", "parse_hardware"]
@@ -164,7 +164,10 @@ def _stated_pool(part: str, problems: list[Problem], notes: list[str]) -> Pool |
     limits = (_MAX_NODES, _MAX_GPUS_PER_NODE) if len(counts) == 2 else (_MAX_GPUS,)
     numbers = [_count(count, limit, part, problems) for count, limit in zip(counts, limits, strict=False)]
     known = match_product(name)
-    if not known.known and memory_in(name) is None:
+    mistyped_sku = (
+        name.islower() and "_" in name and find(name) is None
+    )  # a100_pci must not pass for an A100 SXM
+    if mistyped_sku or (not known.known and memory_in(name) is None):
         close = closest_sku(name) if name else None
         mend = f"did you mean {close}?" if close else f"{_EXAMPLE}, or add its memory: {name or 'NAME'}-48GB"
         problems.append(Problem(_FLAG, "is not a GPU we know", mend, name or part))

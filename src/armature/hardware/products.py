@@ -13,11 +13,11 @@ from dataclasses import dataclass, replace
 
 from armature.hardware.catalog import GPUS, Gpu, find
 
-__all__ = ["Match", "gpu_for_product", "match_product", "memory_in"]
+__all__ = ["Match", "gpu_for_product", "match_product", "memory_in", "time_slice"]
 
 _GIB = 2**30
 _MIN_VRAM, _MAX_VRAM = 2**28, 2**44  # 256 MiB to 16 TiB: outside of it a reported memory is not believed
-_MIG = re.compile(r"MIG[ -]?(?:(\d+)C\.)?(\d+)G\.(\d+)GB")
+_MIG = re.compile(r"MIG ?(?:\d+C\.)?([1-7])G\.([1-9]\d{0,3})GB")
 _MEMORY = re.compile(r"(?<![A-Z0-9.])(\d{1,4}) ?GI?B?(?![A-Z0-9.])")
 
 # The rest of a family name decides by form factor; a plain name has one SKU. Order matters only where one
@@ -87,7 +87,7 @@ def match_product(product: str, vram_bytes: int | None = None) -> Match:
     mig = _MIG.search(text)
     whole = find(product) or _known(text)
     if mig is not None:
-        return _slice(product, whole, compute=int(mig[2]), vram=vram or int(mig[3]) * _GIB)
+        return _slice(product, whole, compute=int(mig[1]), vram=vram or int(mig[2]) * _GIB)
     if whole is None:
         return _by_memory(product, vram or memory_in(product))
     gpu = _variant(whole, text, vram or _memory_variant(whole, text))
@@ -97,6 +97,18 @@ def match_product(product: str, vram_bytes: int | None = None) -> Match:
     if gpu.estimated:
         return Match(gpu, f"{gpu.name}: figures are preliminary")
     return Match(gpu)
+
+
+def time_slice(gpu: Gpu, replicas: int) -> Gpu:
+    """One of `replicas` equal shares of a time-sliced GPU, as an engine that takes one of them can count on it."""
+    return replace(
+        gpu.linked_by("pcie"),
+        vram_bytes=gpu.vram_bytes // replicas,
+        bandwidth_bytes_per_s=gpu.bandwidth_bytes_per_s / replicas,
+        flops={dtype: rate / replicas for dtype, rate in gpu.flops.items()},
+        board_power_w=gpu.board_power_w / replicas,
+        estimated=True,
+    )
 
 
 def memory_in(product: str) -> int | None:
@@ -177,7 +189,7 @@ def _slice(product: str, whole: Gpu | None, *, compute: int, vram: int) -> Match
     note = f"{product}: a MIG slice is not a whole GPU; classed by its memory"
     if whole is None:
         return Match(replace(_by_memory(product, vram).gpu, name=product), note, known=False)
-    share = min(1.0, max(1, compute) / 7)
+    share = compute / 7
     memory_share = min(1.0, vram / whole.vram_bytes)
     piece = replace(
         whole.linked_by("pcie"),
