@@ -16,7 +16,17 @@ from armature.hardware.catalog import Gpu
 from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
 
-__all__ = ["Band", "EngineSpec", "Estimate", "Estimator", "Floats", "Source", "StepTimes"]
+__all__ = [
+    "Backend",
+    "Band",
+    "EngineSpec",
+    "Estimate",
+    "Estimator",
+    "FloatLike",
+    "Floats",
+    "Source",
+    "StepTimes",
+]
 
 Source = Literal["measured", "calibrated", "silicon", "estimated"]
 Floats = npt.NDArray[np.float64]
@@ -70,8 +80,9 @@ class StepTimes(Protocol):
         """What the user must know: a broken table replaced, a donor GPU used."""
         ...
 
-    def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0) -> Floats:
-        """A step that prefills `batch` prompts of `isl` tokens each."""
+    def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
+        """A step that prefills `isl` new tokens of each of `batch` prompts, each with `prior` tokens already in
+        the cache: an earlier chunk of the same prompt, or a cached prefix."""
         ...
 
     def decode_ms(self, batch: FloatLike, context: FloatLike) -> Floats:
@@ -79,8 +90,10 @@ class StepTimes(Protocol):
         ...
 
     def mixed_ms(self, prefill_tokens: FloatLike, batch: FloatLike, context: FloatLike) -> Floats:
-        """A step that prefills a chunk of `prefill_tokens` and decodes `batch` requests at `context`;
-        equals `decode_ms` at `prefill_tokens == 0`."""
+        """A step that prefills a prompt's first `prefill_tokens` and decodes `batch` requests at `context`.
+
+        Equals `decode_ms` at `prefill_tokens == 0` and `prefill_ms` at `batch == 0`. A later chunk of a prompt
+        costs `prefill_ms(n, 1, prior) - prefill_ms(n)` more; `steptable.chunked_prefill_ms` adds that up."""
         ...
 
 

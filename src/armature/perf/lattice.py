@@ -1,0 +1,228 @@
+"""Step times kept on a lattice: the arithmetic that `silicon` and `steptable` share.
+
+Measured step times are piecewise linear in tokens, batch and context, with kinks where a kernel starts a new
+tile, so values are kept on roughly logarithmic axes that hold those kinks and are interpolated *linearly*
+between nodes. A multilinear interpolation of values that rise along every axis rises too: making the lattice
+monotone once makes every answer monotone, whatever is asked and in whatever order. Beyond the last node the
+last segment goes on as a straight line (to `REACH` times the node, then flat), so every answer is finite.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from armature.perf.estimate import Band, FloatLike, Floats, Source
+
+__all__ = [
+    "BATCHES",
+    "CHUNKS",
+    "CONTEXTS",
+    "PRIORS",
+    "TOKENS",
+    "LatticeTimes",
+    "context_part",
+    "extended",
+    "grid_at",
+    "grid_at_3d",
+    "rising",
+]
+
+REACH = 32.0
+
+# Tokens of one prefill step. GEMM kernels work in tiles of 128-256 rows: the pairs (1024, 1025) hold the steps.
+TOKENS: tuple[float, ...] = (
+    *(
+        1,
+        2,
+        3,
+        4,
+        8,
+        9,
+        16,
+        17,
+        32,
+        33,
+        48,
+        64,
+        65,
+        80,
+        96,
+        112,
+        128,
+        129,
+        160,
+        192,
+        224,
+        256,
+        257,
+        320,
+        384,
+        385,
+    ),
+    *(
+        448,
+        512,
+        513,
+        640,
+        641,
+        768,
+        769,
+        896,
+        1024,
+        1025,
+        1280,
+        1281,
+        1536,
+        1537,
+        1792,
+        2048,
+        2049,
+        2560,
+        3072,
+    ),
+    *(3073, 3584, 4096, 4097, 5120, 6144, 6145, 8192, 8193, 10240, 12288, 16384, 16385, 24576, 32768, 49152),
+    *(65536, 98304, 131072),
+)
+# Requests decoded in one step, per attention-DP rank.
+BATCHES: tuple[float, ...] = (
+    *(1, 2, 4, 6, 8, 12, 13, 16, 17, 24, 32, 33, 48, 64, 65, 96, 128, 129, 160, 192, 224, 256, 257, 384, 512),
+    *(513, 1024),
+)
+# Tokens in the cache of a request that decodes.
+CONTEXTS: tuple[float, ...] = (1, 256, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
+# New tokens of a chunk, and tokens of the same prompt before it.
+CHUNKS: tuple[float, ...] = (1, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
+PRIORS: tuple[float, ...] = (0, 256, 1024, 4096, 16384, 65536, 131072)
+
+
+def rising(values: Floats) -> Floats:
+    """The smallest array that is nowhere below `values` and falls along no axis."""
+    for axis in range(values.ndim):
+        values = np.maximum.accumulate(values, axis=axis)
+    return values
+
+
+def extended(axes: tuple[Floats, ...], values: Floats) -> tuple[tuple[Floats, ...], Floats]:
+    """The lattice with one far node per axis, where the last segment goes on in a straight line; rising."""
+    wider: list[Floats] = []
+    for dim, axis in enumerate(axes):
+        last = np.take(values, -1, axis=dim)
+        slope = np.zeros_like(last)
+        if len(axis) > 1:
+            slope = np.maximum(last - np.take(values, -2, axis=dim), 0.0) / (axis[-1] - axis[-2])
+        far = max(axis[-1], 1.0) * REACH
+        values = np.concatenate([values, np.expand_dims(last + slope * (far - axis[-1]), dim)], axis=dim)
+        wider.append(np.append(axis, far))
+    return tuple(wider), rising(values)
+
+
+def _place(axis: Floats, x: Floats) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.intp]], Floats]:
+    """Index of the node at or below `x` and the fraction of the way to the next; clipped to the axis."""
+    x = np.clip(x, axis[0], axis[-1])
+    index = np.clip(np.searchsorted(axis, x, side="right") - 1, 0, len(axis) - 2)
+    low = axis[index]
+    return index, (x - low) / (axis[index + 1] - low)
+
+
+def grid_at(axes: tuple[Floats, ...], values: Floats, x: Floats, y: Floats) -> Floats:
+    """Bilinear interpolation of `values[x, y]`; arguments broadcast, and are clipped to the axes."""
+    x, y = np.broadcast_arrays(x, y)
+    (i, fx), (j, fy) = _place(axes[0], x), _place(axes[1], y)
+    low = values[i, j] * (1 - fy) + values[i, j + 1] * fy
+    high = values[i + 1, j] * (1 - fy) + values[i + 1, j + 1] * fy
+    return np.asarray(low * (1 - fx) + high * fx, dtype=np.float64)
+
+
+def grid_at_3d(axes: tuple[Floats, ...], values: Floats, x: Floats, y: Floats, z: Floats) -> Floats:
+    """Trilinear interpolation of `values[x, y, z]`; arguments broadcast, and are clipped to the axes."""
+    x, y, z = np.broadcast_arrays(x, y, z)
+    (i, fx), (j, fy), (k, fz) = _place(axes[0], x), _place(axes[1], y), _place(axes[2], z)
+
+    def face(row: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Floats:
+        low = values[row, j, k] * (1 - fz) + values[row, j, k + 1] * fz
+        high = values[row, j + 1, k] * (1 - fz) + values[row, j + 1, k + 1] * fz
+        return np.asarray(low * (1 - fy) + high * fy, dtype=np.float64)
+
+    return np.asarray(face(i) * (1 - fx) + face(i + 1) * fx, dtype=np.float64)
+
+
+def context_part(decode: Floats) -> Floats:
+    """What the requests' contexts add to a decode step (rows batch, columns context), beyond empty ones."""
+    return rising(decode - decode[:, :1])
+
+
+@dataclass(frozen=True, slots=True)
+class LatticeTimes:
+    """`StepTimes` from three small tables, each rising along every axis (`rising`).
+
+    prefill: ms over `tokens`, one prompt. prior_extra: ms that a chunk (rows) costs more for the tokens of its
+    prompt before it (columns). decode: ms over `batch` (rows) and `context` (columns).
+
+    A mixed step is composed as `prefill(chunk + batch) + (decode(batch, context) - decode(batch, empty))`: every
+    token goes through the same matrix multiplications, and each decoding request also reads its cache. It is
+    never cheaper than its prefill or its decode alone.
+    """
+
+    source: Source
+    prefill_band: Band
+    decode_band: Band
+    notes: tuple[str, ...]
+    tokens: Floats
+    prefill: Floats
+    chunk: Floats
+    prior: Floats
+    prior_extra: Floats
+    batch: Floats
+    context: Floats
+    decode: Floats
+    _tables: dict[str, tuple[tuple[Floats, ...], Floats]] = field(
+        init=False, repr=False, default_factory=dict
+    )
+
+    def __post_init__(self) -> None:
+        self._tables["prefill"] = extended((self.tokens,), self.prefill)
+        self._tables["prior"] = extended((self.chunk, self.prior), self.prior_extra)
+        self._tables["decode"] = extended((self.batch, self.context), self.decode)
+        self._tables["context"] = extended((self.batch, self.context), context_part(self.decode))
+
+    def table(
+        self, name: Literal["prefill", "prior", "decode", "context"]
+    ) -> tuple[tuple[Floats, ...], Floats]:
+        """Axes and values of one table, with the far nodes."""
+        return self._tables[name]
+
+    def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
+        """Prompts batched in one step cost one prompt of all their tokens, less the attention between them:
+        the chunk-after-prior cost that they do not pay (linear in the prior, so taken at its mean)."""
+        n, b, p = np.broadcast_arrays(
+            np.maximum(np.asarray(isl, np.float64), 1.0), np.maximum(batch, 1.0), np.maximum(prior, 0.0)
+        )
+        together = self._prefill(n * b)
+        saved = b * self._prior(n, (b - 1) * n / 2)
+        return np.maximum(together - saved, self._prefill(n)) + b * self._prior(n, p)
+
+    def decode_ms(self, batch: FloatLike, context: FloatLike) -> Floats:
+        axes, values = self._tables["decode"]
+        return grid_at(axes, values, np.asarray(batch, np.float64), np.asarray(context, np.float64))
+
+    def mixed_ms(self, prefill_tokens: FloatLike, batch: FloatLike, context: FloatLike) -> Floats:
+        n, b, c = np.broadcast_arrays(
+            np.asarray(prefill_tokens, np.float64), np.maximum(np.asarray(batch, np.float64), 0.0), context
+        )
+        axes, values = self._tables["context"]
+        alone, decode = self._prefill(np.maximum(n, 1.0)), self.decode_ms(b, c)
+        cache = grid_at(axes, values, b, np.asarray(c, np.float64)) * np.minimum(b, 1.0)
+        mixed = np.maximum(self._prefill(np.maximum(n, 1.0) + b) + cache, alone)
+        mixed = np.where(b >= 1.0, np.maximum(mixed, decode), mixed)
+        return np.asarray(np.where(n > 0, mixed, decode), dtype=np.float64)
+
+    def _prefill(self, tokens: Floats) -> Floats:
+        (axis,), values = self._tables["prefill"]
+        return np.asarray(np.interp(tokens, axis, values), dtype=np.float64)
+
+    def _prior(self, chunk: Floats, prior: Floats) -> Floats:
+        axes, values = self._tables["prior"]
+        return grid_at(axes, values, chunk, prior)
