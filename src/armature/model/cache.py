@@ -92,8 +92,8 @@ def _state_bytes(keys: ConfigKeys, w: Widths, layer: Layer) -> int:
         heads, dim, kernel = (
             config.get(name) for name in ("num_heads", "head_dim", "short_conv_kernel_size")
         )
-        if not isinstance(heads, int) or not isinstance(dim, int):
+        if not isinstance(count, int) or not isinstance(dim, int):
             return 0
         taps = kernel - 1 if isinstance(kernel, int) and kernel > 0 else 0
-        return heads * dim * dim * 4 + 3 * heads * dim * taps * 2
+        return count * dim * dim * 4 + 3 * count * dim * taps * 2
     return w.heads * w.head_dim * w.head_dim * 4  # lightning attention keeps its state in fp32

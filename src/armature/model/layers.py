@@ -125,8 +125,10 @@ def _mixers(keys: ConfigKeys, count: int) -> list[Mixer]:
 
 def _sliding(keys: ConfigKeys, count: int) -> list[Mixer]:
     """Layers of a model with one `sliding_window`, which families apply to all, some or none of them."""
-    if not keys.number("sliding_window") or not keys.flag("use_sliding_window", default=True):
-        return ["full"] * count
+    window = keys.number("sliding_window")
+    reach = keys.number("max_position_embeddings", default=window + 1)
+    if not 0 < window < reach or not keys.flag("use_sliding_window", default=True):
+        return ["full"] * count  # a window as long as the context is none (Phi-3 128k)
     if keys.get("use_sliding_window") is not None:  # Qwen2 and Qwen3: the layers above max_window_layers
         first = keys.number("max_window_layers", default=count)
         return ["window" if index >= first else "full" for index in range(count)]
