@@ -89,11 +89,7 @@ def _state_bytes(keys: ConfigKeys, w: Widths, layer: Layer) -> int:
         return inner * keys.number("ssm_state_size", "mamba_d_state") * item + (inner + 2 * states) * taps * 2
     if layer.mixer == "kda":
         config = keys.mapping("linear_attn_config")
-        heads, dim, kernel = (
-            config.get(name) for name in ("num_heads", "head_dim", "short_conv_kernel_size")
-        )
-        if not isinstance(count, int) or not isinstance(dim, int):
-            return 0
-        taps = kernel - 1 if isinstance(kernel, int) and kernel > 0 else 0
-        return count * dim * dim * 4 + 3 * count * dim * taps * 2
+        sizes = [config.get(name) for name in ("num_heads", "head_dim", "short_conv_kernel_size")]
+        count, dim, kernel = (size if isinstance(size, int) and size > 0 else 0 for size in sizes)
+        return count * dim * dim * 4 + 3 * count * dim * max(0, kernel - 1) * 2
     return w.heads * w.head_dim * w.head_dim * 4  # lightning attention keeps its state in fp32

@@ -140,8 +140,10 @@ def _did_you_mean(name: str) -> str:
     known = {full.lower(): full for full in bundled_names()}
     tails = {full.lower().rsplit("/", 1)[-1]: full for full in bundled_names()}
     wanted = name.lower()
-    close = [known[match] for match in get_close_matches(wanted, known, n=2, cutoff=0.75)]
-    close += [tails[match] for match in get_close_matches(wanted.rsplit("/", 1)[-1], tails, n=2, cutoff=0.75)]
+    tail = wanted.rsplit("/", 1)[-1]
+    close = [tails[tail]] if tail in tails else []
+    close += [known[match] for match in get_close_matches(wanted, known, n=2, cutoff=0.75)]
+    close += [tails[match] for match in get_close_matches(tail, tails, n=2, cutoff=0.75)]
     names = list(dict.fromkeys(close))[:3]
     return f"; did you mean {' or '.join(names)}?" if names else ""
 
