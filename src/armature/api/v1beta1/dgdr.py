@@ -1,0 +1,173 @@
+"""`DynamoGraphDeploymentRequest`, `nvidia.com/v1beta1`: what a user asks for."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from armature.api.base import Int32, Int64, Model, OpenMap
+from armature.api.meta import Condition, Metadata
+from armature.api.skus import GpuSku
+
+__all__ = [
+    "SEMVER_PATTERN",
+    "DeploymentInfo",
+    "DynamoGraphDeploymentRequest",
+    "Features",
+    "Hardware",
+    "KvRouter",
+    "Mocker",
+    "ModelCache",
+    "Overrides",
+    "ParetoItem",
+    "ProfilingResults",
+    "RequestBackend",
+    "RequestSpec",
+    "RequestStatus",
+    "SearchStrategy",
+    "Sla",
+    "Workload",
+]
+
+RequestBackend = Literal["auto", "sglang", "trtllm", "vllm"]
+SearchStrategy = Literal["rapid", "thorough"]
+SEMVER_PATTERN = r"^(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})$"
+
+
+class ModelCache(Model):
+    """A PersistentVolumeClaim that holds the model's files."""
+
+    pvc_name: str | None = None
+    pvc_model_path: str | None = None
+    pvc_mount_path: str = "/opt/model-cache"
+
+
+class Hardware(Model):
+    """The GPUs to plan for; what is absent is discovered. `vram_mb` is MiB per GPU."""
+
+    gpu_sku: GpuSku | None = None
+    vram_mb: float | None = None
+    total_gpus: Int32 | None = None
+    num_gpus_per_node: Int32 | None = None
+    interconnect: str | None = None
+    rdma: bool | None = None
+
+
+class Workload(Model):
+    """The load: tokens in and out of a request, and requests per second or in flight."""
+
+    isl: Int32 = 4000
+    osl: Int32 = 1000
+    concurrency: float | None = None
+    request_rate: float | None = None
+
+
+class Sla(Model):
+    """Targets in milliseconds. There are no defaults: an absent target does not bind."""
+
+    ttft: float | None = None
+    itl: float | None = None
+    e2e_latency: float | None = None
+    optimization_type: Literal["latency", "throughput"] | None = None
+
+
+class Overrides(Model):
+    """What the user wants different in the profiling Job and in the generated graph."""
+
+    profiling_job: OpenMap | None = None
+    trust_remote_code: bool = False
+    dgd: OpenMap | None = None
+
+
+class KvRouter(Model):
+    """KV-aware routing in the generated frontend."""
+
+    enabled: bool | None = None
+
+
+class Mocker(Model):
+    """Mocked engines: no GPU is used."""
+
+    enabled: bool | None = None
+
+
+class Features(Model):
+    """Optional parts. `planner` is the planner's own configuration (`planner_keys.py`)."""
+
+    planner: OpenMap | None = None
+    kv_router: KvRouter = Field(default_factory=KvRouter)
+    mocker: Mocker = Field(default_factory=Mocker)
+
+
+class RequestSpec(Model):
+    """`spec`. Only `model` is required; the defaults of backend, searchStrategy and autoApply are DGDR-05 to 07."""
+
+    model: str = Field(min_length=1)
+    backend: RequestBackend = "auto"
+    image: str | None = None
+    runtime_version_override: str | None = Field(default=None, pattern=SEMVER_PATTERN)
+    model_cache: ModelCache | None = None
+    hardware: Hardware = Field(default_factory=Hardware)
+    workload: Workload = Field(default_factory=Workload)
+    sla: Sla = Field(default_factory=Sla)
+    overrides: Overrides = Field(default_factory=Overrides)
+    features: Features = Field(default_factory=Features)
+    search_strategy: SearchStrategy = "rapid"
+    auto_apply: bool = True
+
+
+class ParetoItem(Model):
+    """One non-dominated configuration."""
+
+    config: OpenMap
+
+
+class ProfilingResults(Model):
+    """What profiling found. Start and completion time are kept from the proposal (C-13)."""
+
+    pareto: list[ParetoItem] | None = None
+    selected_config: OpenMap | None = None
+    start_time: str | None = None
+    completion_time: str | None = None
+
+
+class DeploymentInfo(Model):
+    """Replicas of the generated graph."""
+
+    replicas: Int32 | None = None
+    available_replicas: Int32 | None = None
+
+
+class RequestStatus(Model):
+    """`status`, written by the operator."""
+
+    phase: Literal["Pending", "Profiling", "Ready", "Deploying", "Deployed", "Failed"] | None = None
+    profiling_phase: (
+        Literal[
+            "Initializing",
+            "SweepingPrefill",
+            "SweepingDecode",
+            "SelectingConfig",
+            "BuildingCurves",
+            "GeneratingDGD",
+            "Done",
+        ]
+        | None
+    ) = None
+    dgd_name: str | None = None
+    profiling_job_name: str | None = None
+    conditions: list[Condition] | None = None
+    profiling_results: ProfilingResults | None = None
+    deployment_info: DeploymentInfo | None = None
+    observed_generation: Int64 | None = None
+
+
+class DynamoGraphDeploymentRequest(Model):
+    """A request for a deployment: model, and if the user cares, workload, SLA and hardware."""
+
+    api_version: Literal["nvidia.com/v1beta1"] = "nvidia.com/v1beta1"
+    kind: Literal["DynamoGraphDeploymentRequest"] = "DynamoGraphDeploymentRequest"
+    metadata: Metadata = Field(default_factory=Metadata)
+    spec: RequestSpec
+    status: RequestStatus | None = None

@@ -1,0 +1,116 @@
+"""The rules of the API that can be judged from the object alone: one tuple of problems per resource.
+
+Structure (types, enums, patterns, required fields) is the types' own; `load` reports both together. Rules that
+need the cluster or the model (VAL-05, VAL-06) belong to rooms above. A v1alpha1 object is judged by the rules of
+its v1beta1 form, with paths put back as the user wrote them, so each rule stands once.
+"""
+
+from __future__ import annotations
+
+import re
+
+from armature.api import v1alpha1, v1beta1
+from armature.api.base import Model
+from armature.api.checkpoint import DynamoCheckpoint
+from armature.api.convert_dgd import convert_graph
+from armature.api.convert_dgdr import convert_request
+from armature.api.converted import Converted
+from armature.api.meta import Foreign, Metadata
+from armature.api.models import DynamoModel
+from armature.api.parse import Resource, parse_strict, parse_tolerant_as
+from armature.api.problems import UNKNOWN, dotted, under
+from armature.api.validate_alpha import alpha_graph_problems, alpha_request_problems
+from armature.api.validate_dgd import graph_problems, graph_warnings
+from armature.api.validate_dgdr import request_problems, request_warnings
+from armature.api.validate_model import checkpoint_problems, checkpoint_warnings, model_problems
+from armature.errors import InvalidInput, Problem
+
+__all__ = ["validate", "warnings_of"]
+
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+_DNS_1123 = (
+    "is not a DNS-1123 name: lowercase letters, digits and dashes, from letter or digit to letter or digit"
+)
+
+
+def validate(resource: Resource) -> tuple[Problem, ...]:
+    """Every rule the resource breaks; empty when it is sound. Foreign objects are not judged."""
+    if isinstance(resource, Foreign):
+        return ()
+    dotted_names = isinstance(resource, DynamoModel | DynamoCheckpoint)
+    problems = _metadata_problems(resource.metadata, dotted_names)
+    if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest):
+        problems += request_problems(resource)
+    elif isinstance(resource, v1beta1.DynamoGraphDeployment):
+        problems += graph_problems(resource)
+    elif isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
+        problems += alpha_request_problems(resource)
+        problems += _judged(v1beta1.DynamoGraphDeploymentRequest, convert_request(resource))
+    elif isinstance(resource, v1alpha1.DynamoGraphDeployment):
+        problems += alpha_graph_problems(resource)
+        problems += _judged(v1beta1.DynamoGraphDeployment, convert_graph(resource))
+    elif isinstance(resource, DynamoModel):
+        problems += model_problems(resource)
+    else:
+        problems += checkpoint_problems(resource)
+    return tuple(dict.fromkeys(problems))
+
+
+def warnings_of(resource: Resource) -> tuple[str, ...]:
+    """What works but should be known: deprecated fields, units that look wrong, what a conversion leaves out.
+
+    Of a v1alpha1 object these include the notes of `to_v1beta1`.
+    """
+    if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest):
+        return request_warnings(resource)
+    if isinstance(resource, v1beta1.DynamoGraphDeployment):
+        return graph_warnings(resource)
+    if isinstance(resource, DynamoCheckpoint):
+        return checkpoint_warnings(resource)
+    try:
+        if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
+            converted = convert_request(resource)
+            request = parse_tolerant_as(v1beta1.DynamoGraphDeploymentRequest, converted.data)
+            return (*converted.notes, *request_warnings(request))
+        if isinstance(resource, v1alpha1.DynamoGraphDeployment):
+            converted = convert_graph(resource)
+            graph = parse_tolerant_as(v1beta1.DynamoGraphDeployment, converted.data)
+            return (*converted.notes, *graph_warnings(graph))
+    except InvalidInput:  # `validate` reports why; there is no v1beta1 form to warn about
+        return converted.notes
+    return ()
+
+
+def _judged(cls: type[Model], converted: Converted) -> list[Problem]:
+    """The v1beta1 rules on a converted object, its problems with the paths of the original."""
+    resource, structural = parse_strict(cls, converted.data)
+    problems = [problem for _, problem in structural]
+    refused = [dotted(location) for location, problem in structural if problem.rule != UNKNOWN]
+    found: list[Problem] = []
+    if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest):
+        found = request_problems(resource)
+    elif isinstance(resource, v1beta1.DynamoGraphDeployment):
+        found = graph_problems(resource)
+    problems += [p for p in found if not any(under(p.path, bad) or under(bad, p.path) for bad in refused)]
+    return [converted.original(problem) for problem in problems]
+
+
+def _metadata_problems(metadata: Metadata, dotted_names: bool) -> list[Problem]:
+    """Names as Kubernetes takes them; a request's or graph's name becomes part of Service names, so no dots."""
+    problems = []
+    limit, pattern = (253, _SUBDOMAIN) if dotted_names else (63, _LABEL)
+    name = metadata.name
+    if not name:
+        problems.append(Problem("metadata.name", "required field is missing", "add metadata.name"))
+    elif len(name) > limit:
+        rule = f"longer than {limit} characters ({len(name)})"
+        problems.append(Problem("metadata.name", rule, "choose a shorter name", name))
+    elif not pattern.fullmatch(name):
+        suggestion = re.sub(r"[^a-z0-9-]+", "-", name.lower()).strip("-")
+        mend = f"write {suggestion}" if suggestion else "choose a name such as my-model"
+        problems.append(Problem("metadata.name", _DNS_1123, mend, name))
+    namespace = metadata.namespace
+    if namespace is not None and not (len(namespace) <= 63 and _LABEL.fullmatch(namespace)):
+        problems.append(Problem("metadata.namespace", _DNS_1123, "at most 63 characters", namespace))
+    return problems
