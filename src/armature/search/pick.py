@@ -4,6 +4,8 @@ With a load (`requestRate`, `concurrency`): the fewest GPUs that carry it within
 per second from the GPUs there are. `optimizationType: latency`: the lowest end-to-end latency. Targets bind the mean
 estimate; TTFT and ITL both bind, planner on or off. When nothing meets them, the point whose worst ratio of predicted
 to target (or of asked to carried load) is smallest.
+
+Throughputs and latencies within 1 % of the best count as equal, for no estimate is better than that: fewer GPUs win.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from armature.perf.estimate import Floats
 from armature.search.sweep import Points, worst_ratio
 from armature.workload.shape import Sla, Workload
 
 __all__ = ["best_first", "layout_keys", "meets"]
 
 TOLERANCE = 1e-9
+EQUAL = 0.01
 
 
 def meets(points: Points, sla: Sla) -> npt.NDArray[np.bool_]:
@@ -25,19 +29,25 @@ def meets(points: Points, sla: Sla) -> npt.NDArray[np.bool_]:
 
 
 def best_first(points: Points, workload: Workload, sla: Sla) -> npt.NDArray[np.intp]:
-    """All rows, best first by the module's rule; ties go to fewer GPUs, lower latency, then the earlier row."""
+    """All rows, best first by the module's rule; the last ties go to the lower latency, then the earlier row."""
     ratio = worst_ratio(points, sla)
     missed = ratio > 1.0 + TOLERANCE
     loaded = workload.request_rate is not None or workload.concurrency is not None
     gpus = points.gpus.astype(np.float64)
     if sla.optimize == "latency":
-        goal = [points.e2e_ms, gpus, -points.rate]
+        goal = [_steps_from_best(points.e2e_ms, missed), gpus, points.e2e_ms]
     elif loaded:
-        goal = [gpus, points.e2e_ms, -points.rate]
+        goal = [gpus, points.e2e_ms]
     else:
-        goal = [-points.rate, gpus, points.e2e_ms]
+        goal = [_steps_from_best(1.0 / points.rate, missed), gpus, points.e2e_ms]
     keys = [np.where(missed, ratio, 0.0), *goal]
     return np.lexsort((np.arange(len(points)), *reversed(keys), missed))
+
+
+def _steps_from_best(cost: Floats, missed: npt.NDArray[np.bool_]) -> Floats:
+    """How many times 1 % each cost lies above the least one that is not missed (of all, when all are)."""
+    least = cost[~missed].min() if not missed.all() else cost.min()
+    return np.asarray(np.floor(np.log(cost / least) / np.log1p(EQUAL) + TOLERANCE), dtype=np.float64)
 
 
 def layout_keys(points: Points) -> npt.NDArray[np.int64]:

@@ -201,27 +201,24 @@ def points(surface: Surface, workload: Workload, sla: Sla) -> Points:
 
 
 def _candidates_without_load(surface: Surface, sla: Sla) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """For each batch the layout with the highest rate and the one with the lowest latency among those that meet
-    the SLA, or the closest where none does; as (layout, column) indices."""
+    """(layout, column) indices of what could be picked: for each batch the layout with the highest rate among those
+    that meet the SLA, or the closest where none does; and every layout at batch 1, where latency is lowest."""
     usable: npt.NDArray[np.bool_] = surface.rate <= surface.rate_limit[:, None]
     usable[:, 0] = False
-    if not usable.any():
-        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
     worst = _worst(sla, np.ones_like(surface.rate), surface.ttft_ms, surface.itl_ms, surface.e2e_ms)
     meets: npt.NDArray[np.bool_] = usable & (worst <= 1.0)
     # Equal rates: the fewer GPUs.
     by_rate = np.where(meets, surface.rate * (1.0 - 1e-12 * surface.gpus[:, None]), -np.inf)
-    by_latency = np.where(meets, surface.e2e_ms * (1.0 + 1e-12 * surface.gpus[:, None]), np.inf)
     by_miss = np.where(usable, worst, np.inf)
-    columns = np.flatnonzero(usable.any(axis=0))
+    columns = np.flatnonzero(usable.any(axis=0)) if len(surface.gpus) else np.empty(0, dtype=np.intp)
     any_meets = np.asarray(meets.any(axis=0))[columns]
-    rows: list[tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]] = [
-        (by_rate.argmax(axis=0)[columns][any_meets], columns[any_meets]),
-        (by_latency.argmin(axis=0)[columns][any_meets], columns[any_meets]),
-        (by_miss.argmin(axis=0)[columns][~any_meets], columns[~any_meets]),
-    ]
-    layout = np.concatenate([row[0] for row in rows])
-    column = np.concatenate([row[1] for row in rows])
+    alone = np.flatnonzero(usable[:, 1])
+    if len(columns):
+        chosen = np.where(any_meets, by_rate[:, columns].argmax(axis=0), by_miss[:, columns].argmin(axis=0))
+    else:
+        chosen = columns
+    layout = np.concatenate([chosen, alone]).astype(np.intp)
+    column = np.concatenate([columns, np.ones(len(alone), dtype=np.intp)]).astype(np.intp)
     _, unique = np.unique(layout * surface.rate.shape[1] + column, return_index=True)
     return layout[unique], column[unique]
 

@@ -8,7 +8,9 @@ from hypothesis import strategies as st
 
 from armature.search.pareto import pareto_front
 
-COORDINATE = st.one_of(st.floats(allow_nan=True, allow_infinity=True, width=16), st.integers(-3, 3).map(float))
+COORDINATE = st.one_of(
+    st.floats(allow_nan=True, allow_infinity=True, width=16), st.integers(-3, 3).map(float)
+)
 POINTS = st.lists(st.tuples(COORDINATE, COORDINATE), max_size=40)
 
 

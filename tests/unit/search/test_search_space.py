@@ -1,0 +1,115 @@
+"""Which parallelisms exist (ENUM-01..ENUM-06) and how workers share nodes."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from search_fakes import dense_facts, moe_facts, pool
+
+from armature.model.facts import Attention, Moe, Quantisation
+from armature.search.space import (
+    Slots,
+    batch_grid,
+    parallelisms,
+    stages_that_may_fit,
+    worker_slots,
+)
+
+
+def labels(facts, gpus) -> set[str]:
+    return {p.label for p in parallelisms(facts, gpus)}
+
+
+def mla_facts():
+    return replace(
+        moe_facts(),
+        attention=Attention("mla", heads=128, kv_heads=128, head_dim=192, full_layers=61, kv_lora_rank=512),
+        moe=Moe(
+            experts=256, experts_per_token=8, expert_intermediate=2048, shared_intermediate=2048, layers=58
+        ),
+    )
+
+
+def test_dense_models_run_tp_and_pp_within_one_node():
+    """ENUM-03, ENUM-04."""
+    found = parallelisms(dense_facts(), pool(32, 8))
+    assert {p.tp for p in found} == {1, 2, 4, 8}
+    assert all(p.dp == p.moe_ep == p.moe_tp == 1 and p.gpus <= 8 for p in found)
+
+
+def test_gqa_moe_runs_tp_tep_and_dep_up_to_four_nodes():
+    """ENUM-02, ENUM-04."""
+    found = labels(moe_facts(), pool(64, 8))
+    assert {"tp2", "tep2", "dep2", "tep32", "dep32"} <= found
+    assert "tep64" not in found
+
+
+def test_mla_moe_has_no_plain_tp():
+    """ENUM-01."""
+    strategies = {p.strategy for p in parallelisms(mla_facts(), pool(32, 8)) if p.gpus > 1}
+    assert strategies == {"TEP", "DEP"}
+
+
+@pytest.mark.parametrize("facts", [dense_facts(), moe_facts(), mla_facts()], ids=["dense", "gqa", "mla"])
+def test_gpu_arithmetic_holds(facts):
+    """ENUM-06: tp * pp * dp = moe_tp * moe_ep * pp."""
+    for p in parallelisms(facts, pool(32, 8)):
+        if facts.is_moe:
+            assert p.tp * p.pp * p.dp == p.moe_tp * p.moe_ep * p.pp == p.gpus
+        else:
+            assert p.gpus == p.tp * p.pp
+
+
+def test_tp_divides_heads_and_block_fp8_leaves_whole_blocks():
+    odd = dense_facts(attention=Attention("mha", heads=28, kv_heads=4, head_dim=128, full_layers=32))
+    assert {p.tp for p in parallelisms(odd, pool())} == {1, 2, 4}
+    blocked = replace(moe_facts(), quantisation=Quantisation("fp8", "fp8", "bf16", "fp8 block 128x128"))
+    assert {p.moe_tp for p in parallelisms(blocked, pool()) if p.moe_ep == 1} == {
+        1,
+        2,
+    }  # 768 / 4 is no whole block
+
+
+def test_pipelines_of_whole_nodes_are_for_dense_models_only():
+    assert [(p.tp, p.pp) for p in stages_that_may_fit(dense_facts(), pool(32, 8))] == [(8, 2), (8, 4)]
+    assert stages_that_may_fit(moe_facts(), pool(32, 8)) == ()
+    assert stages_that_may_fit(dense_facts(), pool(8, 8)) == ()
+
+
+def test_batches_start_at_one_and_end_at_the_largest():
+    for largest in (1, 2, 15, 16, 17, 100, 1024):
+        grid = batch_grid(largest)
+        assert grid[0] == 1 and grid[-1] == largest and (np.diff(grid) > 0).all()
+
+
+@given(st.integers(1, 20), st.sampled_from([1, 2, 4, 8]), st.data())
+def test_sharing_nodes_equals_putting_workers_on_nodes_one_by_one(gpus, node, data):
+    sizes = [size for size in (1, 2, 4, 8, 16) if size <= node or size % node == 0]
+    small, big = sorted(data.draw(st.tuples(st.sampled_from(sizes), st.sampled_from(sizes))))
+    slots = worker_slots(pool(gpus, node))
+    counts = np.arange(0, 21)
+    mask = slots.fits_beside(big, counts[:, None], small, counts[None, :])
+    for at, beside in itertools.product(range(21), repeat=2):
+        assert mask[at, beside] == _first_fit(slots, [big] * at + [small] * beside), (at, beside)
+
+
+def _first_fit(slots: Slots, sizes: list[int]) -> bool:
+    free = [slots.size] * slots.full + [slots.rest]
+    for size in sizes:
+        if size > slots.size:
+            whole = [n for n, room in enumerate(free) if room == slots.size][: size // slots.size]
+            if len(whole) < size // slots.size:
+                return False
+            for n in whole:
+                free[n] = 0
+        else:
+            n = next((n for n, room in enumerate(free) if room >= size), None)
+            if n is None:
+                return False
+            free[n] -= size
+    return True
