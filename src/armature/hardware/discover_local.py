@@ -120,7 +120,8 @@ def inventory_from_gpus(gpus: Sequence[LocalGpu], driver: str = "") -> Inventory
         if free < len(group):
             notes.append(f"{len(group) - free} of this machine's {len(group)} {gpu.sku} GPUs are in use.")
         if free:
-            pools.append(Pool(gpu, free, len(group), 1, product=name))
+            label = name.replace(" ", "-")  # as GPU Feature Discovery writes it into nvidia.com/gpu.product
+            pools.append(Pool(gpu, free, len(group), 1, product=label or None))
     pools.sort(key=lambda pool: (pool.gpu.estimated, -pool.gpus, pool.gpu.sku))
     return Inventory(tuple(pools), SOURCE, tuple(dict.fromkeys(notes)))
 

@@ -111,6 +111,7 @@ def inventory_for_request(hardware: HardwareSpec | None, discovered: Inventory |
       `AUTO_GPU_LIMIT` GPUs in all (HW-03), and without detection it is one usual node.
     - `vramMb`, `numGpusPerNode`, `rdma`, `interconnect` replace what is known of every pool.
 
+    `discovered` may also be what `parse_hardware` made of a flag: its counts are stated and so not capped.
     Every assumption is in the notes. Raises InvalidInput for values that cannot be, HardwareUnknown when there is
     neither a GPU stated nor one found.
     """
@@ -118,8 +119,9 @@ def inventory_for_request(hardware: HardwareSpec | None, discovered: Inventory |
     notes = list(discovered.notes) if discovered is not None else []
     found = tuple(pool for pool in discovered.pools if pool.gpus > 0) if discovered is not None else ()
     source = discovered.source if discovered is not None and found else "stated"
+    limit = None if source == "stated" else AUTO_GPU_LIMIT
     if hardware is None:
-        return Inventory(_capped(_some(found, notes), notes), source, tuple(notes))
+        return Inventory(_capped(_some(found, notes), limit, notes), source, tuple(notes))
 
     pools, is_stated = _chosen_pools(hardware, found, notes)
     if is_stated:
@@ -135,7 +137,7 @@ def inventory_for_request(hardware: HardwareSpec | None, discovered: Inventory |
             f"Taken as one node of {pool.gpus} {pool.gpu.sku}; state spec.hardware.totalGpus for another."
         )
     else:
-        pools = _capped(pools, notes)
+        pools = _capped(pools, limit, notes)
     if hardware.vram_mb is not None:
         vram_bytes = int(hardware.vram_mb * _MIB)
         pools = tuple(replace(pool, gpu=pool.gpu.with_vram(vram_bytes)) for pool in pools)
@@ -143,7 +145,7 @@ def inventory_for_request(hardware: HardwareSpec | None, discovered: Inventory |
         pools = tuple(_linked(pool, hardware.interconnect, notes) for pool in pools)
     if hardware.rdma is not None:
         pools = tuple(_with_rdma(pool, hardware.rdma, notes) for pool in pools)
-    if not is_stated and _states_anything(hardware):
+    if not is_stated and source != "stated" and _states_anything(hardware):
         source = f"{source}, with stated values"
     return Inventory(pools, source, tuple(dict.fromkeys(notes)))
 
@@ -290,15 +292,15 @@ def _with_budget(pools: tuple[Pool, ...], total: int, is_stated: bool, notes: li
     return (replace(first, gpus=gpus, nodes=nodes), *pools[1:])
 
 
-def _capped(pools: tuple[Pool, ...], notes: list[str]) -> tuple[Pool, ...]:
+def _capped(pools: tuple[Pool, ...], limit: int | None, notes: list[str]) -> tuple[Pool, ...]:
     found = sum(pool.gpus for pool in pools)
-    if found <= AUTO_GPU_LIMIT:
+    if limit is None or found <= limit:
         return pools
     notes.append(
-        f"Found {found} free GPUs and uses {AUTO_GPU_LIMIT}, the limit of auto-detection; "
+        f"Found {found} free GPUs and uses {limit}, the limit of auto-detection; "
         "state spec.hardware.totalGpus to use more."
     )
-    return _limited(pools, AUTO_GPU_LIMIT)
+    return _limited(pools, limit)
 
 
 def _limited(pools: tuple[Pool, ...], total: int) -> tuple[Pool, ...]:

@@ -143,6 +143,15 @@ def test_a_stated_total_is_not_capped():  # HW-03
     assert not any("limit of auto-detection" in note for note in inventory.notes)
 
 
+def test_gpus_stated_by_a_flag_are_not_capped_and_take_the_rest_from_the_request():
+    flag = parse_hardware("8x8xh100_sxm")
+    inventory = inventory_for_request(Hardware(interconnect="pcie", rdma=True), flag)
+    assert shapes(inventory) == [("h100_sxm", 64, 8, 8)]
+    assert inventory.source == "stated"
+    assert (inventory.pools[0].gpu.link, inventory.pools[0].rdma) == ("pcie", True)
+    assert inventory_for_request(None, flag) == flag
+
+
 def test_a_stated_total_above_what_was_found_is_taken_with_a_note():
     inventory = inventory_for_request(Hardware(total_gpus=64), found(("h200_sxm", 16, 8), ("l40s", 8, 8)))
     assert shapes(inventory) == [("h200_sxm", 56, 8, 7), ("l40s", 8, 8, 1)]

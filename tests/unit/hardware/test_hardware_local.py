@@ -30,7 +30,7 @@ def test_one_node_of_equal_gpus():
     assert inventory is not None
     (pool,) = inventory.pools
     assert pool.gpu == GPUS["h200_sxm"]
-    assert (pool.gpus, pool.gpus_per_node, pool.nodes, pool.product) == (8, 8, 1, "NVIDIA H200")
+    assert (pool.gpus, pool.gpus_per_node, pool.nodes, pool.product) == (8, 8, 1, "NVIDIA-H200")
     assert inventory.source == "nvml"
     assert inventory.notes == ()
 
