@@ -106,7 +106,7 @@ def rising(values: Floats) -> Floats:
 
 
 def extended(axes: tuple[Floats, ...], values: Floats) -> tuple[tuple[Floats, ...], Floats]:
-    """The lattice with one far node per axis, where the last segment goes on in a straight line; rising."""
+    """The lattice with one far node per axis, where the last segment goes on in a straight line (never down)."""
     wider: list[Floats] = []
     for dim, axis in enumerate(axes):
         last = np.take(values, -1, axis=dim)
@@ -116,7 +116,7 @@ def extended(axes: tuple[Floats, ...], values: Floats) -> tuple[tuple[Floats, ..
         far = max(axis[-1], 1.0) * REACH
         values = np.concatenate([values, np.expand_dims(last + slope * (far - axis[-1]), dim)], axis=dim)
         wider.append(np.append(axis, far))
-    return tuple(wider), rising(values)
+    return tuple(wider), values
 
 
 def _place(axis: Floats, x: Floats) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.intp]], Floats]:
@@ -183,10 +183,14 @@ class LatticeTimes:
     )
 
     def __post_init__(self) -> None:
-        self._tables["prefill"] = extended((self.tokens,), self.prefill)
-        self._tables["prior"] = extended((self.chunk, self.prior), self.prior_extra)
-        self._tables["decode"] = extended((self.batch, self.context), self.decode)
-        self._tables["context"] = extended((self.batch, self.context), context_part(self.decode))
+        for name, axes, values in (
+            ("prefill", (self.tokens,), self.prefill),
+            ("prior", (self.chunk, self.prior), self.prior_extra),
+            ("decode", (self.batch, self.context), self.decode),
+            ("context", (self.batch, self.context), context_part(self.decode)),
+        ):
+            wider, longer = extended(axes, values)
+            self._tables[name] = wider, rising(longer)
 
     def table(
         self, name: Literal["prefill", "prior", "decode", "context"]

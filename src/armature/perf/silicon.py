@@ -2,8 +2,8 @@
 
 For each engine the library is asked once, on a fixed lattice (about 300 decode and 150 prefill points, some
 20 ms); the guards mend the lattice, and every later answer is an interpolation of it. Against the library's own
-answer at random points the interpolation is off by 0.1 % in the median and 3 % at the 95th percentile (a test
-holds 1 % and 4 %): less than the tables' own error, and the price of answers that never fall.
+answer at random points the result is off by 0.1-0.6 % in the median and 3-5 % at the 95th percentile (a test
+holds 1 % and 6 %), most of it where a table falls and is held level: the price of answers that never fall.
 """
 
 from __future__ import annotations

@@ -59,32 +59,9 @@ class StepTable(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
 
 
-# Nodes of the mixed table, which is the large one: fewer than of the prefill table.
-_MIXED_CHUNKS = (
-    *(
-        1,
-        16,
-        64,
-        128,
-        256,
-        257,
-        384,
-        512,
-        513,
-        768,
-        1024,
-        1025,
-        1536,
-        2048,
-        2049,
-        3072,
-        4096,
-        6144,
-        8192,
-        8193,
-    ),
-    *(12288, 16384, 32768),
-)
+# Nodes of the mixed table. `TableTimes` interpolates only what the decoding requests add to a prefill step of as
+# many tokens, which is smooth: few nodes do.
+_MIXED_CHUNKS = (1.0, 32.0, 128.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0)
 
 
 def sample(
@@ -147,14 +124,17 @@ class TableTimes:
             context=_array(table.context),
             decode=decode,
         )
-        mixed = rising(_array(table.mixed_ms).transpose(0, 2, 1))
         axes = (_array(table.chunk), _array(table.batch), _array(table.context))
-        self._mixed_axes, self._mixed = extended(axes, mixed)
+        mixed = _array(table.mixed_ms).transpose(0, 2, 1)
+        together = self._lattice.prefill_ms(axes[0][:, None] + axes[1])
+        # What the requests' caches add, per (chunk, batch, context); rising in batch, so that the whole is.
+        added = np.maximum.accumulate(mixed - together[:, :, None], axis=1)
+        self._mixed_axes, self._added = extended(axes, added)
         self._prefill_curve = _Curve(*self._lattice.table("prefill"))
         self._decode_sheet = _Sheet(*self._lattice.table("decode"))
         self._prior_sheet = _Sheet(*self._lattice.table("prior"))
         self._mixed_chunks = self._mixed_axes[0].tolist()
-        self._mixed_sheets = [_Sheet(self._mixed_axes[1:], face) for face in self._mixed]
+        self._added_sheets = [_Sheet(self._mixed_axes[1:], face) for face in self._added]
 
     @property
     def source(self) -> Source:
@@ -184,8 +164,8 @@ class TableTimes:
         )
         alone = self._lattice.prefill_ms(n)
         decode = self._lattice.decode_ms(b, c)
-        both = grid_at_3d(self._mixed_axes, self._mixed, n, b, np.asarray(c, np.float64))
-        both = np.maximum(np.maximum(both, alone), decode)
+        added = grid_at_3d(self._mixed_axes, self._added, n, b, np.asarray(c, np.float64))
+        both = np.maximum(np.maximum(self._lattice.prefill_ms(n + b) + added, alone), decode)
         both = alone + np.minimum(b, 1.0) * (both - alone)
         return np.asarray(np.where(n > 0, both, decode), dtype=np.float64)
 
@@ -210,9 +190,9 @@ class TableTimes:
 
     def _both_ms(self, tokens: float, batch: float, context: float, alone: float) -> float:
         index, share = _find(self._mixed_chunks, tokens)
-        low = self._mixed_sheets[index].at(batch, context)
-        high = self._mixed_sheets[index + 1].at(batch, context)
-        both = low + share * (high - low)
+        low = self._added_sheets[index].at(batch, context)
+        high = self._added_sheets[index + 1].at(batch, context)
+        both = self._prefill_curve.at(tokens + batch) + low + share * (high - low)
         return max(both, alone, self._decode_sheet.at(batch, context))
 
 
