@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
+import prometheus_client
+
 from armature.errors import ArmatureError
 from armature.serving.discovery.file import FileDiscovery
 from armature.serving.frontend.app import make_app
@@ -30,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the frontend; the exit code."""
     arguments = _parser().parse_args(argv)
     start_logging(arguments.log_level)
+    prometheus_client.disable_created_metrics()  # a second series for each, which nobody reads
     try:
         chooser_for(arguments.router_mode, Random())
     except ArmatureError as error:

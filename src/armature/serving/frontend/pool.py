@@ -25,8 +25,6 @@ from armature.serving.transport.client import WorkerClient
 
 __all__ = ["Model", "Worker", "WorkerPool"]
 
-_LEAVE_POLL_S = 0.05
-
 log = logging.getLogger(__name__)
 
 
@@ -184,8 +182,7 @@ class WorkerPool:
     async def _remove(self, worker: Worker) -> None:
         """Closes a connection once its last request has ended: a worker that leaves in order finishes them, and
         one that died has lost them at once."""
-        while worker.client.alive and worker.client.in_flight:
-            await asyncio.sleep(_LEAVE_POLL_S)
+        await worker.client.idle()
         model = self._models[worker.instance.card.name]
         del model.workers[worker.instance.instance_id]
         if not model.workers:

@@ -16,8 +16,8 @@ _TEXT = (
 )
 
 _POOL_WORDS = 4096
-_NATURAL = (48, 240)
-"""Tokens after which an answer without `max_tokens` ends, at least and at most."""
+_NATURAL_WORDS = (16, 64)
+"""Words after which an answer without `max_tokens` ends, at least and at most."""
 
 
 class OutputTokens:
@@ -44,14 +44,14 @@ class Speaker:
         self._starts: list[int] = []
         vocabulary = _TEXT.split()
         words = {word: tokeniser.encode(f" {word}", add_special=False) for word in vocabulary}
-        for word in rng.choices(vocabulary, k=_POOL_WORDS):
+        for word in rng.choices(vocabulary, k=_POOL_WORDS + 1):
             self._starts.append(len(self._pool))
             self._pool += words[word]
 
     def answer(self, prompt: bytes) -> OutputTokens:
         """The answer to a prompt of packed token ids."""
         draw = zlib.crc32(prompt, self._seed & 0xFFFFFFFF)
-        least, most = _NATURAL
-        return OutputTokens(
-            self._pool, self._starts[draw % len(self._starts)], least + draw % (most - least + 1)
-        )
+        least, most = _NATURAL_WORDS
+        first = draw % (_POOL_WORDS - most)
+        start, end = self._starts[first], self._starts[first + least + (draw >> 16) % (most - least + 1)]
+        return OutputTokens(self._pool, start, end - start)

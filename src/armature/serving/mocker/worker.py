@@ -69,6 +69,8 @@ class MockWorker:
         self._kv_transfer_ms_per_token = kv_transfer_ms_per_token
         self._answers: dict[Key, _Answer] = {}
         self._work = asyncio.Event()
+        self._empty = asyncio.Event()
+        self._empty.set()
         self._sends: set[asyncio.Task[bool]] = set()
         self._server: WorkerServer | None = None
 
@@ -84,12 +86,13 @@ class MockWorker:
             self._send_soon(frontend, Outputs([Output(message.id, [], error=str(error))]))
             return
         self._answers[key] = answer
+        self._empty.clear()
         self.requests += 1
         self._work.set()
 
     def cancel(self, frontend: bytes, id: int) -> None:
         self.engine.cancel((frontend, id))
-        self._answers.pop((frontend, id), None)
+        self._forget((frontend, id))
 
     def gone(self, frontend: bytes) -> None:
         for key in [key for key in self._answers if key[0] == frontend]:
@@ -118,10 +121,14 @@ class MockWorker:
             await self._deliver(server, self.engine.finish_step(step))
             start = due
 
-    async def drained(self, poll_s: float = 0.02) -> None:
+    async def drained(self) -> None:
         """Returns when no request is left."""
-        while len(self.engine):
-            await asyncio.sleep(poll_s)
+        await self._empty.wait()
+
+    def _forget(self, key: Key) -> None:
+        self._answers.pop(key, None)
+        if not self._answers:
+            self._empty.set()
 
     async def _idle(self, loop: asyncio.AbstractEventLoop) -> float:
         """Waits for a request, or for a KV transfer to be over; the wall time at which the next step starts."""
@@ -159,7 +166,7 @@ class MockWorker:
         finish = None
         if sequence.done:
             finish = answer.finish
-            del self._answers[key]
+            self._forget(key)
         return frontend, Output(id, [token], finish, sequence.cached_tokens, None, handoff)
 
     def _sequence(self, key: Key, message: Generate) -> tuple[Sequence, _Answer]:

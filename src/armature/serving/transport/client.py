@@ -105,6 +105,8 @@ class WorkerClient:
         self.beat = Beat(0, 0, 0.0)
         self._changed = changed
         self._streams: dict[int, Stream] = {}
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._next_id = 0
         self._silent = 0
         self._connected = False
@@ -136,6 +138,7 @@ class WorkerClient:
         self._next_id += 1
         stream = Stream(self, self._next_id)
         self._streams[stream.id] = stream
+        self._idle.clear()
         self._send(encode(Generate(stream.id, prompt, max_tokens, prefill_only, handoff)))
         return stream
 
@@ -143,6 +146,12 @@ class WorkerClient:
         """Ends a stream on this side, and on the worker's when it is still running there."""
         if self._streams.pop(id, None) is not None and cancel:
             self._send(encode(Cancel(id)))
+        if not self._streams:
+            self._idle.set()
+
+    async def idle(self) -> None:
+        """Returns when no request is in flight: all have ended, or were lost."""
+        await self._idle.wait()
 
     async def close(self, why: str = "went away") -> None:
         """Ends every stream and the connection."""
@@ -202,6 +211,7 @@ class WorkerClient:
             self.alive = False
             self._changed()
         streams, self._streams = self._streams, {}
+        self._idle.set()
         for stream in streams.values():
             self._send(encode(Cancel(stream.id)))  # a worker that only hangs should not go on with it
             stream.lose(WorkerLost(self.instance_id, why))
