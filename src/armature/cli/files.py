@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from armature.api import Resource
     from armature.api.v1beta1 import DynamoGraphDeploymentRequest
 
-__all__ = ["read_request", "read_resource", "read_resources"]
+__all__ = ["read_main", "read_request", "read_resources"]
 
 
 def read_resources(file: str) -> list[Resource]:
@@ -29,28 +29,37 @@ def read_resources(file: str) -> list[Resource]:
     return load_documents(text, "stdin")
 
 
-def read_resource(file: str) -> Resource:
-    """The one document of the file or of stdin. Raises InvalidInput."""
-    from armature.api import load_one
+def read_main(file: str) -> tuple[Resource, tuple[Resource, ...]]:
+    """The one request or graph of the file or of stdin, and what else it holds (ConfigMaps, Secrets).
 
-    if file != "-":
-        return load_one(Path(file))
-    resources = read_resources("-")
-    if len(resources) != 1:
-        problem = Problem("stdin", "must hold exactly one document", "split it", len(resources))
-        raise InvalidInput("stdin", [problem])
-    return resources[0]
+    Raises InvalidInput when there is no such document, or more than one.
+    """
+    from armature.api import Foreign
+
+    resources = read_resources(file)
+    ours = [resource for resource in resources if not isinstance(resource, Foreign)]
+    others = tuple(resource for resource in resources if isinstance(resource, Foreign))
+    if len(ours) != 1:
+        names = ", ".join(f"{resource.kind} {resource.metadata.name}" for resource in ours)
+        rule = f"holds {len(ours)} documents ({names}), not one" if ours else "holds no request and no graph"
+        mend = "give one DynamoGraphDeploymentRequest or DynamoGraphDeployment per file"
+        raise InvalidInput(file, [Problem("file", rule, mend)])
+    if ours[0].kind not in ("DynamoGraphDeploymentRequest", "DynamoGraphDeployment"):
+        mend = "give a DynamoGraphDeploymentRequest or a DynamoGraphDeployment"
+        raise InvalidInput(file, [Problem("kind", "is not a request and not a graph", mend, ours[0].kind)])
+    return ours[0], others
 
 
 def read_request(file: str) -> tuple[DynamoGraphDeploymentRequest, tuple[str, ...]]:
-    """The one request of the file as v1beta1, and notes on what the conversion changed. Raises InvalidInput."""
-    from armature.api import to_v1beta1
+    """The one request of the file as v1beta1, and what the user should know about it. Raises InvalidInput."""
+    from armature.api import to_v1beta1, warnings_of
     from armature.api.v1beta1 import DynamoGraphDeploymentRequest
 
-    resource, notes = to_v1beta1(read_resource(file))
-    if not isinstance(resource, DynamoGraphDeploymentRequest):
-        mend = "plan takes a DynamoGraphDeploymentRequest"
-        if resource.kind == "DynamoGraphDeployment":
-            mend += "; a DynamoGraphDeployment is already planned: `armature up` runs it"
-        raise InvalidInput(file, [Problem("kind", "is not a request", mend, resource.kind)])
-    return resource, notes
+    resource, _ = read_main(file)
+    newest, _ = to_v1beta1(resource)
+    if not isinstance(newest, DynamoGraphDeploymentRequest):
+        mend = "a graph is already planned: `armature up` runs it"
+        raise InvalidInput(
+            file, [Problem("kind", "is not a DynamoGraphDeploymentRequest", mend, resource.kind)]
+        )
+    return newest, warnings_of(resource)

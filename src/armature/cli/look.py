@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from armature.cli.output import print_rows
 from armature.errors import HardwareUnknown, InvalidInput, ModelUnknown, Problem
 
 if TYPE_CHECKING:
+    from armature.api import Resource
     from armature.hardware.catalog import Gpu
     from armature.hardware.inventory import Inventory
     from armature.model.facts import ModelFacts
+    from armature.perf.estimate import Backend
 
 __all__ = ["register"]
 
@@ -35,7 +38,7 @@ def validate(
     files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Manifests; `-` reads stdin.")],
 ) -> None:
     """Check files: every problem of every document."""
-    from armature.api import to_v1beta1
+    from armature.api import to_v1beta1, warnings_of
     from armature.cli.files import read_resources
 
     problems: list[Problem] = []
@@ -47,22 +50,21 @@ def validate(
             continue
         for resource in resources:
             print(f"ok {file}: {resource.kind} {resource.metadata.name}")
-            for warning in (*to_v1beta1(resource)[1], *_start_warnings(resource)):
+            newest, _ = to_v1beta1(resource)
+            for warning in (*warnings_of(resource), *_start_warnings(newest)):
                 print(f"   warning: {warning}")
     if problems:
         raise InvalidInput("validate", problems)
 
 
-def _start_warnings(resource: object) -> Sequence[str]:
+def _start_warnings(resource: Resource) -> Sequence[str]:
     """Why a graph that loads would not start."""
-    from armature.api import to_v1beta1
     from armature.api.v1beta1 import DynamoGraphDeployment
     from armature.graph.preflight import preflight
 
-    graph = to_v1beta1(resource)[0]
-    if not isinstance(graph, DynamoGraphDeployment):
+    if not isinstance(resource, DynamoGraphDeployment):
         return ()
-    return [f"would not start: {problem}" for problem in preflight(graph)]
+    return [f"would not start: {problem}" for problem in preflight(resource)]
 
 
 def hardware(
@@ -103,7 +105,7 @@ def hardware(
 
 
 def _print_gpus(gpus: Iterable[Gpu]) -> None:
-    rows = [
+    rows: list[Sequence[str]] = [
         ("SKU", "memory GB", "TB/s", "fp16 TFLOPS", "fp8 TFLOPS", "link", "GPUs/node", "W", "figures from")
     ]
     for gpu in gpus:
@@ -121,17 +123,17 @@ def _print_gpus(gpus: Iterable[Gpu]) -> None:
                 source,
             )
         )
-    _print_rows(rows, left={0, 5, 8})
+    print_rows(rows, left={0, 5, 8})
 
 
 def _print_inventory(inventory: Inventory) -> None:
-    rows = [("SKU", "GPUs", "nodes", "GPUs/node", "memory GB", "RDMA")]
+    rows: list[Sequence[str]] = [("SKU", "GPUs", "nodes", "GPUs/node", "memory GB", "RDMA")]
     for pool in inventory.pools:
         rdma = pool.rdma_resource or ("yes" if pool.rdma else "not known")
         memory = f"{pool.gpu.vram_bytes / _GB:,.0f}"
         counts = (str(pool.gpus), str(pool.nodes), str(pool.gpus_per_node))
         rows.append((pool.gpu.sku + (" (estimated)" if pool.gpu.estimated else ""), *counts, memory, rdma))
-    _print_rows(rows, left={0, 5})
+    print_rows(rows, left={0, 5})
     print(f"source: {inventory.source}")
     for note in inventory.notes:
         print(f"note: {note}")
@@ -187,7 +189,7 @@ def _print_model(facts: ModelFacts) -> None:
     for name, value in said:
         print(f"{name:<{size}}  {value}")
     print(f"\nSmallest worker, one request of {min(_SEQUENCE_TOKENS, facts.max_context):,} tokens:")
-    _print_rows([("GPU", "GPUs", "layout"), *_smallest(facts)], left={0, 2})
+    print_rows([("GPU", "GPUs", "layout"), *_smallest(facts)], left={0, 2})
 
 
 def _dtypes(quantisation: object, moe: bool) -> list[str]:
@@ -224,24 +226,13 @@ def support(
     from armature.perf.silicon import supported
 
     facts = resolve_model(model, offline=offline)
-    backends = ("vllm", "sglang", "trtllm")
+    backends: tuple[Backend, ...] = ("vllm", "sglang", "trtllm")
     needed = {sku: count for sku, count, _ in _smallest(facts)}
-    rows = [("GPU", "GPUs needed", *backends)]
+    rows: list[Sequence[str]] = [("GPU", "GPUs needed", *backends)]
     for sku, gpu in GPUS.items():
         if needed[sku] == "-":
             cells = ["does not fit"] * len(backends)
         else:
             cells = ["silicon" if supported(facts, gpu, backend)[0] else "roofline" for backend in backends]
         rows.append((sku, needed[sku], *cells))
-    _print_rows(rows, left={0, 2, 3, 4})
-
-
-def _print_rows(rows: Sequence[Sequence[str]], left: set[int]) -> None:
-    """Columns padded to their widest cell; numbers to the right."""
-    sizes = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [
-            cell.ljust(size) if index in left else cell.rjust(size)
-            for index, (cell, size) in enumerate(zip(row, sizes, strict=True))
-        ]
-        print("  ".join(cells).rstrip())
+    print_rows(rows, left={0, 2, 3, 4})

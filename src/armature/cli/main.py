@@ -79,7 +79,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _flush()
     except ArmatureError as error:
         return _fail(str(error), error.exit_code)
-    except (KeyboardInterrupt, typer.Abort):
+    except KeyboardInterrupt:
         return _fail("interrupted", 130)
     except BrokenPipeError:
         _swallow_stdout()
@@ -94,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             " the output of the same command under ARMATURE_DEBUG=1.",
             70,
         )
+    if result == 130:  # how typer returns a KeyboardInterrupt
+        return _fail("interrupted", 130)
     return result if isinstance(result, int) else 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from armature.errors import OutputFailed
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "output_width", "say", "write_files"]
+__all__ = ["console", "output_width", "print_rows", "say", "write_files"]
 
 _PIPE_WIDTH = 100
 
@@ -45,6 +45,17 @@ def output_width(asked: int | None) -> int:
 def say(text: str) -> None:
     """One line of progress or remark, to stderr, so that stdout holds only results."""
     print(text, file=sys.stderr, flush=True)
+
+
+def print_rows(rows: Sequence[Sequence[str]], left: set[int]) -> None:
+    """Print columns padded to their widest cell; numbers to the right."""
+    sizes = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = [
+            cell.ljust(size) if index in left else cell.rjust(size)
+            for index, (cell, size) in enumerate(zip(row, sizes, strict=True))
+        ]
+        print("  ".join(cells).rstrip())
 
 
 def write_files(directory: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]:

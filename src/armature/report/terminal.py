@@ -70,7 +70,7 @@ def plan_lines(
         Line(""),
         Line(f"Choice: {layout(pick, glyphs)}, {_gpus(pick.gpus)}: {_summary(pick)}", _style(pick)),
         *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
-        *(Line(f"  {margin_sentence(m, pick, glyphs)}", "" if m.met else "red") for m in pick.margins),
+        *_margins(pick, width, glyphs),
         *_list("Why", [*profile.reasons, *_modes(profile, glyphs)], _MAX_REASONS, width, glyphs),
         *_list("Notes", _notes(profile, notes), _MAX_NOTES, width, glyphs, style="dim"),
     ]
@@ -111,7 +111,9 @@ def _table(profile: Profile, width: int, glyphs: Glyphs) -> Iterable[Line]:
             met = candidate.meets_sla and candidate.carries_load
             yield Line(text, _style(candidate) if id == profile.pick else "" if met else "dim")
     hidden = len(profile.candidates) - (len(rows) - 1)
-    counted = ", ".join(f"{count:,} {what.replace('_', ' ')}" for what, count in profile.considered.items())
+    counted = ", ".join(
+        f"{count:,} {what.replace('_', ' ')}" for what, count in profile.considered.items() if count
+    )
     words = [f"{hidden:,} more candidates in the profile"] if hidden else []
     if counted:
         words.append(f"considered: {counted}")
@@ -157,8 +159,16 @@ def _figures(pick: Candidate, glyphs: Glyphs) -> str:
     return f" {glyphs.dot} ".join(parts)
 
 
+def _margins(pick: Candidate, width: int, glyphs: Glyphs) -> Iterable[Line]:
+    """Every stated target with its prediction, on as few lines as they need."""
+    said = f" {glyphs.dot} ".join(margin_sentence(margin, pick) for margin in pick.margins)
+    yield from _wrapped(said, width, "  ", "  ", "" if all(margin.met for margin in pick.margins) else "red")
+
+
 def _modes(profile: Profile, glyphs: Glyphs) -> list[str]:
-    """How the best aggregated and disaggregated layouts compare, when both exist (AIC-06)."""
+    """How the best aggregated and disaggregated layouts compare, when no load limits both (AIC-06)."""
+    if profile.workload.get("request_rate") or profile.workload.get("concurrency"):
+        return []
     meets = [c for c in profile.candidates if c.meets_sla and c.carries_load]
     best: dict[str, Candidate] = {}
     for mode in ("agg", "disagg"):

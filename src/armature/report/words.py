@@ -105,12 +105,12 @@ def _group(group: Group, glyphs: Glyphs, first_sku: str) -> str:
 
 
 def verdict(candidate: Candidate, glyphs: Glyphs) -> str:
-    """One word on the stated targets and load: met, at risk, missed; empty when nothing was stated."""
+    """One word on the stated targets and load: met, at risk or missed."""
     if not candidate.carries_load or not candidate.meets_sla:
         return glyphs.missed
     if candidate.at_risk:
         return glyphs.risk
-    return glyphs.met if candidate.margins else ""
+    return glyphs.met
 
 
 def load(profile: Profile, glyphs: Glyphs) -> str:
@@ -124,11 +124,11 @@ def load(profile: Profile, glyphs: Glyphs) -> str:
     return ", ".join(words)
 
 
-def margin_sentence(margin: Margin, candidate: Candidate, glyphs: Glyphs) -> str:
+def margin_sentence(margin: Margin, candidate: Candidate) -> str:
     """One target beside its prediction: by how much it is met or missed, and whether the band crosses it."""
     name = _MARGIN_NAMES.get(margin.name, margin.name)
     unit = " ms" if margin.name.endswith("_ms") else ""
-    says = f"{name} {amount(margin.predicted)}{unit}, target {glyphs.at_most} {amount(margin.target)}{unit}"
+    says = f"{name} {amount(margin.predicted)} of {amount(margin.target)}{unit}"
     number = {"ttft_ms": candidate.ttft_ms, "itl_ms": candidate.itl_ms, "e2e_ms": candidate.e2e_ms}.get(
         margin.name
     )

@@ -1,0 +1,56 @@
+"""Runs the command as a user does: a process of its own, its home and caches in a temporary directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = ROOT / "examples"
+
+REQUEST = """\
+apiVersion: nvidia.com/v1beta1
+kind: DynamoGraphDeploymentRequest
+metadata:
+  name: test
+spec:
+  model: Qwen/Qwen3-32B-FP8
+  backend: vllm
+  workload: {isl: 4000, osl: 1000}
+  hardware: {gpuSku: h200_sxm, totalGpus: 8}
+"""
+
+
+def environment(home: Path, **changes: str) -> dict[str, str]:
+    """An environment without the user's caches, prices or colours."""
+    kept = {
+        k: v for k, v in os.environ.items() if not k.startswith(("ARMATURE_", "HF_", "COLUMNS", "NO_COLOR"))
+    }
+    return {**kept, "HOME": str(home), "ARMATURE_HOME": str(home / "armature"), **changes}
+
+
+def armature(
+    *arguments: str | Path,
+    home: Path,
+    stdin: str | bytes | None = None,
+    timeout: float = 60,
+    env: dict[str, str] | None = None,
+    **options: Any,
+) -> subprocess.CompletedProcess[str]:
+    """`python -m armature ARGUMENTS`, to its end."""
+    data = stdin.encode() if isinstance(stdin, str) else stdin
+    done = subprocess.run(
+        [sys.executable, "-m", "armature", *map(str, arguments)],
+        input=data,
+        stdin=subprocess.DEVNULL if data is None else None,
+        capture_output="stdout" not in options,
+        timeout=timeout,
+        env=environment(home, **(env or {})),
+        check=False,
+        **options,
+    )
+    out, err = (b if b is not None else b"" for b in (done.stdout, done.stderr))
+    return subprocess.CompletedProcess(done.args, done.returncode, out.decode(), err.decode())

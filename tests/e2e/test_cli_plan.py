@@ -1,0 +1,169 @@
+"""`plan`, `validate` and the commands that look, through the real command."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import pytest
+import yaml
+from cli_process import EXAMPLES, REQUEST, armature
+
+from armature.search.profile import Profile
+
+pytestmark = pytest.mark.e2e
+
+QUICKSTART = EXAMPLES / "quickstart.yaml"
+ALL_EXAMPLES = sorted(EXAMPLES.glob("*.yaml"))
+
+
+@pytest.mark.parametrize("example", ALL_EXAMPLES, ids=lambda path: path.stem)
+def test_every_example_is_valid_and_planned(example, tmp_path):
+    done = armature("validate", example, home=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"ok {example}: DynamoGraphDeploymentRequest")
+    done = armature("plan", example, "--offline", "-o", tmp_path / "out", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Choice: " in done.stdout
+    assert len(done.stdout.splitlines()) <= 64
+    assert armature("validate", tmp_path / "out" / "dgd.yaml", home=tmp_path).returncode == 0
+
+
+def test_the_plan_fits_its_width_and_needs_no_unicode(tmp_path):
+    for width in (80, 100):
+        out = armature("plan", QUICKSTART, "--width", str(width), home=tmp_path).stdout
+        assert max(map(len, out.splitlines())) <= width
+        assert "\x1b" not in out
+    latin = armature("plan", QUICKSTART, home=tmp_path, env={"PYTHONIOENCODING": "ascii"})
+    assert latin.returncode == 0, latin.stderr
+    assert latin.stdout.isascii()
+
+
+def test_output_is_the_graph_and_the_profile(tmp_path):
+    out = tmp_path / "deep" / "out"
+    done = armature("plan", QUICKSTART, "-o", out, "--quiet", home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    dgd = yaml.safe_load((out / "dgd.yaml").read_text())
+    assert dgd["apiVersion"] == "nvidia.com/v1beta1"
+    profile = Profile.read(out / "profile.json")
+    assert profile.model == "Qwen/Qwen3-32B-FP8"
+    assert (out / "profile.json").stat().st_size <= 700_000
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
+
+
+def test_json_is_json_and_holds_the_same_graph(tmp_path):
+    done = armature("plan", QUICKSTART, "--json", "-o", tmp_path / "out", home=tmp_path)
+    data = json.loads(done.stdout)
+    assert data["dgd"] == yaml.safe_load((tmp_path / "out" / "dgd.yaml").read_text())
+    assert data["pick"]["id"] in [candidate["id"] for candidate in data["candidates"]]
+    assert data["reasons"]
+
+
+def test_the_older_api_version_on_demand(tmp_path):
+    done = armature("plan", QUICKSTART, "--json", "--api-version", "v1alpha1", home=tmp_path)
+    assert json.loads(done.stdout)["dgd"]["apiVersion"] == "nvidia.com/v1alpha1"
+
+
+def test_stdin_hardware_backend_and_prices(tmp_path):
+    text = REQUEST.replace("  hardware: {gpuSku: h200_sxm, totalGpus: 8}\n", "")
+    options = ["--hardware", "2x4xh100_sxm", "--backend", "sglang", "--price", "h100_sxm=2.5", "--json"]
+    done = armature("plan", "-", *options, stdin=text, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    data = json.loads(done.stdout)
+    assert [(p["sku"], p["gpus"], p["nodes"]) for p in data["inventory"]] == [("h100_sxm", 8, 2)]
+    assert {c["backend"] for c in data["candidates"]} == {"sglang"}
+    assert data["pick"]["cost_per_million_tokens"] > 0
+
+
+def test_hardware_on_the_command_line_wins_over_the_request(tmp_path):
+    done = armature("plan", "-", "--hardware", "4xl40s", "--json", stdin=REQUEST, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [(p["sku"], p["gpus"]) for p in json.loads(done.stdout)["inventory"]] == [("l40s", 4)]
+
+
+def test_another_candidate_of_the_table(tmp_path):
+    plain = json.loads(armature("plan", QUICKSTART, "--json", home=tmp_path).stdout)
+    other = armature("plan", QUICKSTART, "--json", "--candidate", "2", home=tmp_path)
+    assert other.returncode == 0, other.stderr
+    chosen = json.loads(other.stdout)
+    assert any("candidate 2" in note for note in chosen["notes"])
+    assert chosen["pick"] == plain["pick"]
+    by_id = armature("plan", QUICKSTART, "--json", "--candidate", plain["table"][1], home=tmp_path)
+    assert json.loads(by_id.stdout)["dgd"] == chosen["dgd"]
+
+
+def test_strict_sla_fails_after_the_plan_is_printed(tmp_path):
+    text = REQUEST + "  sla: {ttft: 1, itl: 0.1}\n"
+    assert armature("plan", "-", stdin=text, home=tmp_path).returncode == 0
+    done = armature("plan", "-", "--strict-sla", "-o", tmp_path / "out", stdin=text, home=tmp_path)
+    assert done.returncode == 5
+    assert "MISSES the SLA" in done.stdout
+    assert "error: The SLA is missed" in done.stderr
+    assert (tmp_path / "out" / "dgd.yaml").exists()
+    assert armature("plan", QUICKSTART, "--strict-sla", home=tmp_path).returncode == 0
+
+
+def test_validate_lists_every_problem_of_every_file(tmp_path):
+    bad, worse = tmp_path / "bad.yaml", tmp_path / "worse.yaml"
+    bad.write_text(REQUEST.replace("isl: 4000", "isl: 0").replace("totalGpus: 8", "totalGpus: -1"))
+    worse.write_text("a: [")
+    done = armature("validate", QUICKSTART, bad, worse, tmp_path / "none.yaml", home=tmp_path)
+    assert done.returncode == 2
+    assert done.stdout == f"ok {QUICKSTART}: DynamoGraphDeploymentRequest quickstart\n"
+    for said in (
+        "bad.yaml: spec.workload.isl",
+        "bad.yaml: spec.hardware.totalGpus",
+        "worse.yaml",
+        "none.yaml",
+    ):
+        assert said in done.stderr
+
+
+def test_validate_reads_stdin(tmp_path):
+    done = armature("validate", "-", stdin=REQUEST, home=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "ok -: DynamoGraphDeploymentRequest test\n")
+
+
+def test_hardware_reads_product_strings_and_descriptions(tmp_path):
+    assert "h100_sxm" in armature("hardware", "NVIDIA-H100-80GB-HBM3", home=tmp_path).stdout
+    out = armature("hardware", "--hardware", "2x8xh200_sxm", home=tmp_path).stdout
+    assert "h200_sxm" in out
+    assert "16" in out
+    catalog = armature("hardware", "--catalog", home=tmp_path).stdout
+    for sku in ("h200_sxm", "mi300", "gb200_sxm", "l40s"):
+        assert f"\n{sku} " in catalog
+    unknown = armature("hardware", "--hardware", "nonsense", home=tmp_path)
+    assert unknown.returncode == 2
+
+
+def test_models_lists_and_shows(tmp_path):
+    names = armature("models", home=tmp_path).stdout.splitlines()
+    assert "Qwen/Qwen3-32B" in names
+    shown = armature("models", "Qwen/Qwen3-32B-FP8", "--offline", home=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    for words in ("architecture", "weights", "h200_sxm", "Smallest worker"):
+        assert words in shown.stdout
+    none = armature("models", "no-such-model", home=tmp_path)
+    assert none.returncode == 3
+
+
+def test_support_says_where_numbers_come_from(tmp_path):
+    done = armature("support", "Qwen/Qwen3-32B-FP8", "--offline", home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert "roofline" in rows["mi300"]
+    if sys.platform == "linux":
+        assert "silicon" in rows["h200_sxm"]
+
+
+def test_help_imports_none_of_the_rooms(tmp_path):
+    """What `--help` costs is what it imports: no numpy, no pydantic, no rich."""
+    import subprocess
+
+    code = (
+        "import sys; from armature.cli.main import main; main(['--help']);"
+        "print(sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'pydantic', 'rich', 'msgspec', 'yaml',"
+        " 'httpx', 'asyncio', 'aiconfigurator_core'}), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stderr.strip() == "[]"
