@@ -2,8 +2,8 @@
 
 The override is brought to v1beta1 first (C-41), its services are matched to generated components, and one strategic
 merge applies it. `spec.envs` (`spec.env`) goes to every component, by name (GEN-07, GEN-10). Lists of scalars, such
-as `args`, replace. Nothing is dropped in silence: a service that matches nothing is an error, and the set of
-components cannot be changed. `overrides.profilingJob` never comes here (GEN-09).
+as `args`, replace; `$patch: delete` in an item removes it. Nothing is dropped in silence: a service that matches
+nothing is an error, and the set of components cannot be changed. `overrides.profilingJob` never comes here (GEN-09).
 """
 
 from __future__ import annotations
@@ -11,10 +11,17 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from pydantic import ValidationError
+
+from armature.api.convert_service import convert_service
+from armature.api.problems import from_validation_error
+from armature.api.unknown import unknown_keys
+from armature.api.v1alpha1.service import Service
 from armature.errors import InvalidInput, Problem
-from armature.graph.alpha import V1ALPHA1, V1BETA1, component_from_service
+from armature.graph.alpha import V1ALPHA1, V1BETA1
 from armature.graph.merge import strategic_merge, without_nulls
 from armature.graph.names import did_you_mean
 
@@ -38,7 +45,7 @@ def apply_overrides(dgd: Mapping[str, Any], override: Mapping[str, Any] | None) 
     """
     if not override:
         return copy.deepcopy(dict(dgd))
-    override = without_nulls_at_top(override)
+    override = {key: value for key, value in override.items() if value is not None}
     problems = _shape_problems(override)
     spec = override.get("spec") or {}
     if problems or not isinstance(spec, Mapping):
@@ -73,11 +80,6 @@ def find_component(components: Sequence[Mapping[str, Any]], name: str) -> Mappin
     return fits[0] if len(fits) == 1 else None
 
 
-def without_nulls_at_top(override: Mapping[str, Any]) -> dict[str, Any]:
-    """An explicit null at the top counts as absent; deeper ones delete."""
-    return {key: value for key, value in override.items() if value is not None}
-
-
 def _shape_problems(override: Mapping[str, Any]) -> list[Problem]:
     problems = []
     for key in override:
@@ -107,24 +109,40 @@ def _component_patches(
 ) -> list[dict[str, Any]]:
     """One patch per generated component, by name, in the override's order."""
     patches: list[dict[str, Any]] = []
-    env = spec.get("envs") or spec.get("env") or []
-    if env:
+    key = "envs" if "envs" in spec else "env"
+    env = spec.get(key) or []
+    if not (isinstance(env, list) and all(isinstance(item, Mapping) and item.get("name") for item in env)):
+        problems.append(Problem(f"{_ROOT}.spec.{key}", "must be a list of variables with names"))
+    elif env:
         container = {"name": "main", "env": without_nulls(env)}
         for component in components:
             template = {"spec": {"containers": [container]}}
             patches.append({"name": component["name"], "podTemplate": template})
+    for at, claim in enumerate(spec.get("pvcs") or []):
+        if isinstance(claim, Mapping) and claim.get("create"):
+            path = f"{_ROOT}.spec.pvcs[{at}].create"
+            problems.append(Problem(path, "no PVC is created from an override", "create it first", True))
+    services, parts = spec.get("services") or {}, spec.get("components") or []
+    for path, value, kind in (("services", services, Mapping), ("components", parts, list)):
+        if not isinstance(value, kind):
+            what = "a mapping" if kind is Mapping else "a list"
+            problems.append(Problem(f"{_ROOT}.spec.{path}", f"must be {what}", value=value))
+            return patches
     written: list[tuple[str, str, Mapping[str, Any]]] = []
-    for name, service in (spec.get("services") or {}).items():
+    for name, service in services.items():
         path = f"{_ROOT}.spec.services.{name}"
-        partial, found = component_from_service(service or {}, path)
+        if not isinstance(service, Mapping):
+            problems.append(Problem(path, "must be a mapping", value=service))
+            continue
+        converted, found = _from_service(without_nulls(service), path)
         problems.extend(found)
-        written.append((str(name), path, partial))
-    for at, component in enumerate(spec.get("components") or []):
+        written.append((str(name), path, converted))
+    for at, wanted in enumerate(parts):
         path = f"{_ROOT}.spec.components[{at}]"
-        if not isinstance(component, Mapping) or not component.get("name"):
+        if not isinstance(wanted, Mapping) or not wanted.get("name"):
             problems.append(Problem(path, "must name the component it changes", mend="add `name`"))
             continue
-        written.append((str(component["name"]), path, component))
+        written.append((str(wanted["name"]), path, wanted))
     for name, path, partial in written:
         target = find_component(components, name)
         if target is None:
@@ -139,6 +157,25 @@ def _component_patches(
             continue
         patches.append({**partial, "name": target["name"]})
     return patches
+
+
+def _from_service(service: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Problem]]:
+    """A partial v1alpha1 service as a partial component, and what is wrong with it or would have no effect."""
+    unknown = [
+        replace(problem, path=f"{path}.{problem.path}") for _, problem in unknown_keys(Service, service)
+    ]
+    try:
+        Service.model_validate(service, by_alias=True, by_name=False)
+    except ValidationError as error:
+        wrong = [
+            replace(problem, path=f"{path}.{problem.path}") for _, problem in from_validation_error(error)
+        ]
+        return {}, [*unknown, *wrong]
+    component, notes, _ = convert_service("", service, path)
+    del component["name"]
+    if (service.get("scalingAdapter") or {}).get("enabled") is False:
+        component["scalingAdapter"] = None
+    return component, [*unknown, *(Problem(path, note.removeprefix(f"{path}.")) for note in notes)]
 
 
 def _unknown(path: str, key: str, known: Sequence[str]) -> Problem:

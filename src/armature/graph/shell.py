@@ -18,6 +18,7 @@ _HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
 _CAT_TO = re.compile(r">{1,2}\s*(\"[^\"]+\"|'[^']+'|\S+)")
 _ASSIGNMENT = re.compile(r"([A-Za-z_]\w*)(\+?)=(.*)", re.DOTALL)
 _VARIABLE = re.compile(r"\$(?:\{(\w+)(?:\[@\]|\[\*\])?(?::?-([^}]*))?\}|(\w+))")
+_QUOTED = re.compile(_VARIABLE.pattern + r'|\\(?P<escaped>["\\$`])')
 _SEPARATORS = {";", "&", "|", "\n"}
 _SKIPPED = {"if", "then", "else", "elif", "fi", "do", "done", "while", "for", "exec", "time", "!", "{", "}"}
 
@@ -35,7 +36,6 @@ class _Word:
     """A word in the making: `text` after expansion, `array` when it is exactly one `"${name[@]}"`."""
 
     text: str
-    quoted: bool = False
     array: str | None = None
 
 
@@ -152,15 +152,15 @@ class _Tokens:
             if char == "'":
                 end = self._closing("'")
                 word.text += self.text[self.at + 1 : end]
-                word.quoted, self.at = True, end + 1
+                self.at = end + 1
             elif char == '"':
                 end = self._closing('"')
                 inner = self.text[self.at + 1 : end]
                 array = re.fullmatch(r"\$\{(\w+)\[[@*]\]\}", inner)
                 if array is not None and not word.text:
                     word.array = array[1]
-                word.text += self._expand(re.sub(r'\\(["\\$`])', _unescape, inner))
-                word.quoted, self.at = True, end + 1
+                word.text += self._expand(inner, escapes=True)
+                self.at = end + 1
             elif char == "\\":
                 word.text += self.text[self.at + 1 : self.at + 2]
                 self.at += 2
@@ -200,13 +200,13 @@ class _Tokens:
             end += 2 if quote == '"' and self.text[end] == "\\" else 1
         return min(end, len(self.text))
 
-    def _expand(self, text: str) -> str:
+    def _expand(self, text: str, *, escapes: bool = False) -> str:
+        """`text` with variables filled in; `escapes`: as between double quotes, where a backslash protects."""
+
         def value(match: re.Match[str]) -> str:
+            if match.lastgroup == "escaped":
+                return match["escaped"]
             name = match[1] or match[3]
             return self.variables.get(name, match[2] if match[2] is not None else match[0])
 
-        return _VARIABLE.sub(value, text)
-
-
-def _unescape(match: re.Match[str]) -> str:
-    return match[1]
+        return (_QUOTED if escapes else _VARIABLE).sub(value, text)
