@@ -94,7 +94,7 @@ class Swept:
             carries_load=bool(points.served[row] >= 1.0 - TOLERANCE),
             margins=margins,
             source=max((engine.times.source for engine in engines), key=SOURCES.index),
-            notes=tuple(dict.fromkeys(note for engine in engines for note in engine.times.notes)),
+            notes=_notes(groups, engines),
             cost_per_million_tokens=self._cost(groups, tokens_per_s),
             front_y=float(self.front_xy[1][row]),
         )
@@ -150,6 +150,17 @@ def kept_rows(swept: Swept, order: npt.NDArray[np.intp]) -> tuple[list[int], lis
     best = order[np.sort(first)][:MOST_LAYOUTS]
     keep = set(best.tolist()) | set(front.tolist())
     return [row for row in order.tolist() if row in keep], front.tolist()
+
+
+def _notes(groups: Sequence[Group], engines: Sequence[Engine]) -> tuple[str, ...]:
+    """What the estimator says of the engines; what only one of them says carries its role."""
+    shared = set.intersection(*(set(engine.times.notes) for engine in engines))
+    said = [
+        note if note in shared else f"{group.role} {group.parallelism.label}: {note}"
+        for group, engine in zip(groups, engines, strict=True)
+        for note in engine.times.notes
+    ]
+    return tuple(dict.fromkeys(said))
 
 
 def _group_id(group: Group) -> str:
