@@ -71,7 +71,9 @@ def test_a_shared_prefix_is_computed_once():
     core.add(again)
     second = core.plan_step(0)
     assert first.ranks[0].chunks == [(64, 0)]
-    assert second.ranks[0].chunks == [(16, 48)]  # the last block is computed: its token must come from somewhere
+    assert second.ranks[0].chunks == [
+        (16, 48)
+    ]  # the last block is computed: its token must come from somewhere
     assert again.cached_tokens == 48
 
 
@@ -155,7 +157,9 @@ def test_what_can_never_run_is_refused_at_once():
 
 
 requests = st.lists(
-    st.tuples(st.integers(1, 60), st.integers(1, 12), st.integers(0, 2), st.booleans()), min_size=1, max_size=14
+    st.tuples(st.integers(1, 60), st.integers(1, 12), st.integers(0, 2), st.booleans()),
+    min_size=1,
+    max_size=14,
 )
 
 
