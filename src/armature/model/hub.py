@@ -74,7 +74,10 @@ class HuggingFaceHub:
             except HFValidationError as error:
                 raise ModelUnknown(f"{name!r} is not a model's name", "names are <org>/<model>") from error
             except LocalEntryNotFoundError as error:
-                raise ModelUnknown(f"model {name!r}: the hub stopped answering", "try again") from error
+                mend = "try again, or give the path of a directory with its config.json"
+                raise ModelUnknown(
+                    f"model {name!r} cannot be fetched from the hub: no useful answer", mend
+                ) from error
             except EntryNotFoundError as error:
                 if file == "config.json":
                     mend = "give a model in Hugging Face format"
