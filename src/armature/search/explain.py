@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from armature.search.candidates import Swept
-from armature.search.pick import TOLERANCE
+from armature.search.pick import EQUAL, TOLERANCE
 from armature.search.profile import Candidate, Margin
 from armature.workload.shape import Sla, Workload
 
@@ -126,4 +126,6 @@ def _difference(other: Candidate, pick: Candidate, workload: Workload, sla: Sla)
 
 def _percent(value: float, reference: float) -> str:
     change = 100.0 * (value / reference - 1.0) if reference else 0.0
-    return "equal" if abs(change) < 0.05 else f"{abs(change):.1f} % {'more' if change > 0 else 'less'}"
+    if abs(change) < 100.0 * EQUAL:
+        return "within 1 % the same"
+    return f"{abs(change):.1f} % {'more' if change > 0 else 'less'}"

@@ -5,7 +5,8 @@ per second from the GPUs there are. `optimizationType: latency`: the lowest end-
 estimate; TTFT and ITL both bind, planner on or off. When nothing meets them, the point whose worst ratio of predicted
 to target (or of asked to carried load) is smallest.
 
-Throughputs and latencies within 1 % of the best count as equal, for no estimate is better than that: fewer GPUs win.
+Throughputs and latencies within 1 % of the best count as equal, for no estimate is better than that. Then fewer GPUs
+win, then aggregated layouts, which have fewer parts, then the lower latency.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from armature.perf.estimate import Floats
-from armature.search.sweep import Points, worst_ratio
+from armature.search.sweep import Ints, Points, worst_ratio
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["best_first", "layout_keys", "meets"]
+__all__ = ["EQUAL", "TOLERANCE", "best_first", "layout_keys", "meets"]
 
 TOLERANCE = 1e-9
 EQUAL = 0.01
@@ -35,19 +36,24 @@ def best_first(points: Points, workload: Workload, sla: Sla) -> npt.NDArray[np.i
     loaded = workload.request_rate is not None or workload.concurrency is not None
     gpus = points.gpus.astype(np.float64)
     if sla.optimize == "latency":
-        goal = [_steps_from_best(points.e2e_ms, missed), gpus, points.e2e_ms]
+        goal = [_steps_from_best(points.e2e_ms, missed), gpus]
     elif loaded:
-        goal = [gpus, points.e2e_ms]
+        goal = [gpus, _steps_from_best(points.e2e_ms, missed, points.gpus)]
     else:
-        goal = [_steps_from_best(1.0 / points.rate, missed), gpus, points.e2e_ms]
+        goal = [_steps_from_best(1.0 / points.rate, missed), gpus]
+    goal += [np.asarray(points.prefill >= 0, dtype=np.float64), points.e2e_ms]
     keys = [np.where(missed, ratio, 0.0), *goal]
     return np.lexsort((np.arange(len(points)), *reversed(keys), missed))
 
 
-def _steps_from_best(cost: Floats, missed: npt.NDArray[np.bool_]) -> Floats:
-    """How many times 1 % each cost lies above the least one that is not missed (of all, when all are)."""
-    least = cost[~missed].min() if not missed.all() else cost.min()
-    return np.asarray(np.floor(np.log(cost / least) / np.log1p(EQUAL) + TOLERANCE), dtype=np.float64)
+def _steps_from_best(cost: Floats, missed: npt.NDArray[np.bool_], group: Ints | None = None) -> Floats:
+    """How many times 1 % each cost lies above the least of its group (default: one group) that is not missed."""
+    groups = np.zeros(len(cost), dtype=np.int64) if group is None else group
+    allowed = np.where(missed & ~missed.all(), np.inf, cost)
+    least = np.full(int(groups.max(initial=0)) + 1, np.inf)
+    np.minimum.at(least, groups, allowed)
+    least = np.where(np.isfinite(least), least, cost.min(initial=np.inf))
+    return np.asarray(np.floor(np.log(cost / least[groups]) / np.log1p(EQUAL) + TOLERANCE), dtype=np.float64)
 
 
 def layout_keys(points: Points) -> npt.NDArray[np.int64]:

@@ -14,7 +14,7 @@ from armature.hardware.inventory import Inventory, Pool
 from armature.model.facts import ModelFacts
 from armature.model.memory import Fit, default_kv_dtype, fit
 from armature.model.parallelism import Parallelism
-from armature.perf.estimate import Backend, EngineSpec, Estimator
+from armature.perf.estimate import EngineSpec, Estimator
 from armature.perf.steptable import StepTable, sample
 from armature.search.candidates import Swept, kept_rows
 from armature.search.curves import curves
@@ -118,7 +118,7 @@ def _engines(
 ) -> tuple[list[Engine], list[Engine], int]:
     """(aggregated and decode engines, prefill engines, how many kinds do not fit)."""
     asked = request.spec.backend
-    backends: tuple[Backend, ...] = BACKENDS if asked in (None, "auto") else (asked,)
+    backends = BACKENDS if asked is None or asked == "auto" else (asked,)
     mains: list[Engine] = []
     prefills: list[Engine] = []
     unfit = 0

@@ -20,7 +20,16 @@ from armature.search.operating import Engine, agg_curve, decode_curve, prefill_m
 from armature.search.space import worker_slots
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["Points", "Surface", "agg_surface", "concatenate", "disagg_surface", "points", "worst_ratio"]
+__all__ = [
+    "Ints",
+    "Points",
+    "Surface",
+    "agg_surface",
+    "concatenate",
+    "disagg_surface",
+    "points",
+    "worst_ratio",
+]
 
 Ints = npt.NDArray[np.int64]
 

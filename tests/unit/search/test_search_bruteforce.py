@@ -57,7 +57,7 @@ class State:
 class Layout:
     """States at batch 0 and at each batch of the grid; `limit`: requests/s where prefill is full."""
 
-    name: tuple
+    disaggregated: bool
     gpus: int
     states: list[State]
     limit: float
@@ -68,7 +68,7 @@ def wait_ms(service: float, utilisation: float, servers: float) -> float:
     return rho / (1 - rho) / (2 * servers) * service
 
 
-def aggregated(name, engine: Engine, count: int, w: Workload) -> Layout:
+def aggregated(engine: Engine, count: int, w: Workload) -> Layout:
     times, context, tokens = engine.times, w.isl + w.osl / 2, w.osl - 1
     chunks = math.ceil(w.isl / CHUNK_TOKENS)
     alone = float(times.prefill_ms(w.isl)) + (chunks - 1) * times.base_ms
@@ -89,10 +89,10 @@ def aggregated(name, engine: Engine, count: int, w: Workload) -> Layout:
         before = (busy, rate)
         ttft = life - tokens * itl + 0.5 * itl * (b - 1) / b
         states.append(state(rate, ttft + wait_ms(life / b * busy, busy, count * engine.lanes), itl, w))
-    return Layout(name, count * engine.gpus, states, limit)
+    return Layout(False, count * engine.gpus, states, limit)
 
 
-def disaggregated(name, prefill: Engine, decode: Engine, p: int, d: int, w: Workload, facts) -> Layout:
+def disaggregated(prefill: Engine, decode: Engine, p: int, d: int, w: Workload, facts) -> Layout:
     context, tokens = w.isl + w.osl / 2, w.osl - 1
     chunks = math.ceil(w.isl / CHUNK_TOKENS)
     prompt = float(prefill.times.prefill_ms(w.isl)) + (chunks - 1) * prefill.times.base_ms
@@ -107,7 +107,7 @@ def disaggregated(name, prefill: Engine, decode: Engine, p: int, d: int, w: Work
         states.append(
             state(rate, prompt + wait_ms(prompt, rate / capacity, servers), itl + transfer / tokens, w)
         )
-    return Layout(name, gpus, states, MAX_UTILISATION * capacity)
+    return Layout(True, gpus, states, MAX_UTILISATION * capacity)
 
 
 def state(rate: float, ttft: float, itl: float, w: Workload) -> State:
@@ -142,7 +142,7 @@ def operating_states(layout: Layout, w: Workload) -> list[tuple[State, float]]:
 
 
 def best(found: list[tuple[Layout, State, float]], w: Workload, sla: Sla) -> tuple:
-    """The key of the best: (worst ratio if missed, goal value in steps of 1 % from the best, GPUs, latency)."""
+    """The key of the best: (worst ratio if missed, GPUs, disaggregated?, end-to-end latency)."""
 
     def ratio(s: State, served: float) -> float:
         targets = (getattr(s, name) / target for name, target in sla.targets.items())
@@ -154,32 +154,28 @@ def best(found: list[tuple[Layout, State, float]], w: Workload, sla: Sla) -> tup
         least = min(ratio(s, served) for _, s, served in found)
         met = [row for row in found if ratio(row[1], row[2]) <= least * (1 + 1e-9)]
     loaded = w.request_rate is not None or w.concurrency is not None
+    cost = (lambda s: 1 / s.rate) if not loaded and sla.optimize == "throughput" else (lambda s: s.e2e_ms)
     if loaded and sla.optimize == "throughput":
-        layout, s, served = min(met, key=lambda row: (row[0].gpus, row[1].e2e_ms))
-        return ratio(s, served), layout.gpus, s.e2e_ms
-    cost = (lambda s: s.e2e_ms) if sla.optimize == "latency" else (lambda s: 1 / s.rate)
+        fewest = min(layout.gpus for layout, _, _ in met)
+        met = [row for row in met if row[0].gpus == fewest]
     least = min(cost(s) for _, s, _ in met)
     near = [row for row in met if cost(row[1]) < least * 1.01]
-    layout, s, served = min(near, key=lambda row: (row[0].gpus, row[1].e2e_ms))
-    return ratio(s, served), layout.gpus, s.e2e_ms
+    layout, s, served = min(near, key=lambda row: (row[0].gpus, row[0].disaggregated, row[1].e2e_ms))
+    return ratio(s, served), layout.gpus, layout.disaggregated, s.e2e_ms
 
 
 def all_layouts(mains, prefills, w: Workload, facts, gpus) -> list[Layout]:
     found = []
-    for i, engine in enumerate(mains):
+    for engine in mains:
         most = gpus.gpus // engine.gpus
-        found += [
-            aggregated((i, None, n), engine, n, w)
-            for n in range(1, most + 1)
-            if placeable([(engine, n)], gpus)
-        ]
-    for (j, prefill), (i, decode) in itertools.product(enumerate(prefills), enumerate(mains)):
+        found += [aggregated(engine, n, w) for n in range(1, most + 1) if placeable([(engine, n)], gpus)]
+    for prefill, decode in itertools.product(prefills, mains):
         for p, d in itertools.product(range(1, gpus.gpus + 1), repeat=2):
             if p * prefill.gpus + d * decode.gpus > gpus.gpus or not placeable(
                 [(prefill, p), (decode, d)], gpus
             ):
                 continue
-            found.append(disaggregated((i, j, p, d), prefill, decode, p, d, w, facts))
+            found.append(disaggregated(prefill, decode, p, d, w, facts))
     return found
 
 
@@ -242,7 +238,7 @@ def test_pick_equals_brute_force(seed):
     swept = concatenate([points(s, w, sla) for s in surfaces])
     row = int(best_first(swept, w, sla)[0])
     picked = State(*(float(getattr(swept, n)[row]) for n in State.__dataclass_fields__))
-    layout = Layout((), int(swept.gpus[row]), [], 0.0)
+    layout = Layout(bool(swept.prefill[row] >= 0), int(swept.gpus[row]), [], 0.0)
     found = best([(layout, picked, float(swept.served[row]))], w, sla)
     expected = best(
         [
