@@ -54,7 +54,7 @@ class EngineModel:
     times pipeline stages, each of which runs batches of its own.
 
     engine: the same in the search's terms (for the KV transfer between two of them), None when the model is unknown.
-    sku: GPU the times are of.
+    sku: GPU the times are of. origin: where the numbers come from, empty for the profile's own.
     """
 
     model: str
@@ -72,6 +72,7 @@ class EngineModel:
     from_profile: bool = False
     engine: Engine | None = None
     facts: ModelFacts | None = None
+    origin: str = ""
     notes: tuple[str, ...] = ()
 
 
@@ -191,9 +192,9 @@ def _estimated(
             max_context=longest,
             max_chunk=made.max_num_batched_tokens,
         )
-        said = f"step times estimated ({table.source}) for {parallelism.label} on {pool.gpu.sku}{why}"
+        origin = f"step times estimated ({table.source}) for {parallelism.label} on {pool.gpu.sku}{why}"
     else:
-        said = "step times from the given table"
+        origin = "step times from the given table"
     engine = Engine(backend, pool, parallelism, kv_dtype, TableTimes(table), fitted)
     made = replace(
         made,
@@ -201,7 +202,8 @@ def _estimated(
         ranks=parallelism.dp * parallelism.pp,
         sku=pool.gpu.sku,
         engine=engine,
-        notes=(f"{view.name}: no profile: {said}.", *table.notes),
+        origin=origin,
+        notes=table.notes,
     )
     return _limited(view, made, fitted.kv_room_tokens, parallelism.pp)
 
@@ -220,10 +222,8 @@ def _blind(view: ComponentView, names: tuple[str, ...], table: StepTable) -> Eng
         block_size=flags.block_size or _BLOCK_SIZE[flags.module],
         num_gpu_blocks=1,
         ranks=flags.parallelism.dp * flags.parallelism.pp,
-        notes=(
-            f"{view.name}: nothing is known about {names[0]}; a KV cache of {_UNKNOWN_ROOM_TOKENS:,} tokens and a "
-            f"context of {length:,} are assumed beside the given step times.",
-        ),
+        origin=f"nothing is known about {names[0]}: step times from the given table, a KV cache of "
+        f"{_UNKNOWN_ROOM_TOKENS:,} tokens and a context of {length:,} assumed",
     )
     return _limited(view, made, _UNKNOWN_ROOM_TOKENS, flags.parallelism.pp)
 

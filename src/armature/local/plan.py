@@ -285,6 +285,9 @@ class _Planner:
                 f"No model runs here: mocker engines stand in for {total}, on {source} step times; the text they "
                 "generate means nothing."
             )
+        for origin in dict.fromkeys(engine.origin for engine in engines.values() if engine.origin):
+            names = [name for name, engine in engines.items() if engine.origin == origin]
+            self.notes.append(f"{', '.join(names)}: {origin}.")
         for engine in engines.values():
             self.notes.extend(engine.notes)
         for view in workers:

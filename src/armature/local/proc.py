@@ -109,12 +109,18 @@ def port_holder(port: int, proc: Path = Path("/proc")) -> str | None:
         if not directory.name.isdigit():
             continue
         try:
-            links = {os.readlink(link) for link in (directory / "fd").iterdir()}
-            if wanted & links:
+            if any(_link(path) in wanted for path in (directory / "fd").iterdir()):
                 return f"{(directory / 'comm').read_text().strip()} (pid {directory.name})"
         except OSError:  # not ours to look at, or it has just ended
             continue
     return None
+
+
+def _link(path: Path) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:  # closed since it was listed
+        return ""
 
 
 def _listeners(table: Path, port: int) -> list[str]:
