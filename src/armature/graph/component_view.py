@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from armature.graph.engine_flags import EngineFlags, read_container
@@ -73,7 +73,9 @@ def views(dgd: Mapping[str, Any], extras: Sequence[Mapping[str, Any]] = ()) -> l
         if extra.get("kind") == "ConfigMap"
     }
     components = [item for item in spec.get("components") or [] if isinstance(item, Mapping)]
-    return [_view(index, item, spec.get("env") or [], data) for index, item in enumerate(components)]
+    found = [_view(index, item, spec.get("env") or [], data) for index, item in enumerate(components)]
+    split = any(view.role == "prefill" for view in found)
+    return [replace(view, role=_settled(view, split)) for view in found]
 
 
 def gpu_count(dgd: Mapping[str, Any]) -> int:
@@ -114,8 +116,16 @@ def _view(
     )
 
 
+def _settled(view: ComponentView, split: bool) -> Role | None:
+    """The role in its graph. Where nothing prefills for it, a worker typed `decode` does both; where something does,
+    a worker that says nothing decodes (as the field's older samples have it)."""
+    if view.role is None or view.flags.role is not None or view.role == "prefill":
+        return view.role
+    return "decode" if split else "agg"
+
+
 def _role(kind: str, flags: EngineFlags) -> Role | None:
-    """What the flags say counts; else the type (C-42). A lone worker of type `decode` is told by its graph."""
+    """What the flags say counts; else the type (C-42)."""
     if kind not in WORKER_TYPES:
         return None
     if flags.role is not None:

@@ -47,13 +47,13 @@ def apply_overrides(dgd: Mapping[str, Any], override: Mapping[str, Any] | None) 
         return copy.deepcopy(dict(dgd))
     override = {key: value for key, value in override.items() if value is not None}
     problems = _shape_problems(override)
-    spec = override.get("spec") or {}
-    if problems or not isinstance(spec, Mapping):
-        raise InvalidInput(_ROOT, problems or [Problem(f"{_ROOT}.spec", "must be a mapping", value=spec)])
+    if problems:
+        raise InvalidInput(_ROOT, problems)
+    spec = override.get("spec", {})
     patches = _component_patches(dgd["spec"]["components"], spec, problems)
     if problems:
         raise InvalidInput(_ROOT, problems)
-    merged = strategic_merge(dgd, {"metadata": dict(override.get("metadata") or {})})
+    merged = strategic_merge(dgd, {"metadata": dict(override.get("metadata", {}))})
     common = {key: spec[key] for key in (*_SPEC_SAME, *_SPEC_V1BETA1) if key in spec}
     merged["spec"] = strategic_merge(merged["spec"], common)
     merged["spec"] = strategic_merge(merged["spec"], {"components": patches})
@@ -90,12 +90,13 @@ def _shape_problems(override: Mapping[str, Any]) -> list[Problem]:
         problems.append(Problem(f"{_ROOT}.apiVersion", f"must be {V1BETA1} or {V1ALPHA1}", value=version))
     if kind not in (None, "DynamoGraphDeployment"):
         problems.append(Problem(f"{_ROOT}.kind", "must be DynamoGraphDeployment", value=kind))
-    for key in override.get("metadata") or {}:
+    for part in ("metadata", "spec"):
+        if not isinstance(override.get(part, {}), Mapping):
+            return [*problems, Problem(f"{_ROOT}.{part}", "must be a mapping", value=override[part])]
+    for key in override.get("metadata", {}):
         if key not in _METADATA:
             problems.append(_unknown(f"{_ROOT}.metadata.{key}", key, _METADATA))
-    spec = override.get("spec") or {}
-    if not isinstance(spec, Mapping):
-        return problems
+    spec = override.get("spec", {})
     alpha = version == V1ALPHA1 or (version is None and "components" not in spec and "env" not in spec)
     known = (*_SPEC_V1ALPHA1, *_SPEC_SAME) if alpha else ("env", "components", *_SPEC_SAME, *_SPEC_V1BETA1)
     for key in spec:
