@@ -28,7 +28,7 @@ ContainerName = Annotated[str, Field(min_length=1, max_length=63, pattern=CONTAI
 class CheckpointIdentity(Model):
     """What must be equal for a checkpoint to be reused."""
 
-    model: str
+    model: str = Field(min_length=1)
     backend_framework: Literal["vllm", "sglang", "trtllm"]
     dynamo_version: str | None = None
     tensor_parallel_size: Int32 = Field(default=1, ge=1)

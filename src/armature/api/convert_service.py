@@ -73,7 +73,26 @@ def convert_service(
     if template:
         component["podTemplate"] = template
     notes += _dropped(name, service, where)
-    return component, notes, dict(_ORIGINS)
+    return component, notes, _origins(service, template)
+
+
+def _origins(service: Mapping[str, Any], template: Mapping[str, Any]) -> dict[str, str]:
+    """`_ORIGINS`, and each container's: the main one comes first in the pod template."""
+    origins = dict(_ORIGINS)
+    extra = service.get("extraPodSpec", {})
+    written = extra.get("containers")
+    count = len(written) if isinstance(written, list) else 0
+    at = "podTemplate.spec.containers"
+    containers = template.get("spec", {}).get("containers")
+    shift = 1 if isinstance(containers, list) and len(containers) > count else 0
+    if shift:
+        origins[f"{at}[0]"] = "extraPodSpec.mainContainer"
+        main = extra.get("mainContainer", {})
+        if service.get("envs") and isinstance(main, Mapping) and "env" not in main:
+            origins[f"{at}[0].env"] = "envs"
+    for index in range(count):
+        origins[f"{at}[{index + shift}]"] = f"extraPodSpec.containers[{index}]"
+    return origins
 
 
 def _component_type(service: Mapping[str, Any], where: str, notes: list[str]) -> str | None:
@@ -124,26 +143,39 @@ def _experimental(service: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _pod_template(service: Mapping[str, Any]) -> dict[str, Any]:
+    """A value of the wrong shape passes through as it is: the rules of v1beta1 name it."""
     extra = service.get("extraPodSpec", {})
     spec = {
         key: value for key, value in extra.items() if key not in ("mainContainer", "containers", "volumes")
     }
-    main = _main_container(service, extra.get("mainContainer") or {})
-    others = list(extra.get("containers") or [])
     template: dict[str, Any] = {}
     metadata = _metadata(service)
     if metadata:
         template["metadata"] = metadata
-    if main:
-        spec["containers"] = [{"name": "main", **main}, *others]
-    elif others:
-        spec["containers"] = others
-    volumes = _volumes(service, list(extra.get("volumes") or []))
+    containers = _containers(service)
+    if containers:
+        spec["containers"] = containers
+    volumes = _prepended(_volumes(service), extra.get("volumes"))
     if volumes:
         spec["volumes"] = volumes
     if spec:
         template["spec"] = spec
     return template
+
+
+def _containers(service: Mapping[str, Any]) -> Any:
+    extra = service.get("extraPodSpec", {})
+    written = extra.get("mainContainer", {})
+    main = _main_container(service, written) if isinstance(written, Mapping) else written
+    first = [{"name": "main", **main}] if main and isinstance(main, Mapping) else [main] if main != {} else []
+    return _prepended(first, extra.get("containers"))
+
+
+def _prepended(first: list[Any], written: Any) -> Any:
+    """`first` before the entries of `written`; `written` alone where it is no list."""
+    if written is None:
+        return first
+    return [*first, *written] if isinstance(written, list) else written
 
 
 def _metadata(service: Mapping[str, Any]) -> dict[str, Any]:
@@ -154,14 +186,14 @@ def _metadata(service: Mapping[str, Any]) -> dict[str, Any]:
 
 def _main_container(service: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
     main = {key: value for key, value in written.items() if key != "name"}
-    env = merge_env(service.get("envs", []), list(main.get("env") or []))
-    if env:
-        main["env"] = env
+    env = main.get("env", [])
+    if service.get("envs") and isinstance(env, list):
+        main["env"] = merge_env(service["envs"], env)
     secret = service.get("envFromSecret")
     if secret:
-        main["envFrom"] = [{"secretRef": {"name": secret}}, *(main.get("envFrom") or [])]
-    resources = _resources(service.get("resources", {}), main.get("resources") or {})
-    if resources:
+        main["envFrom"] = _prepended([{"secretRef": {"name": secret}}], main.get("envFrom"))
+    resources = _resources(service.get("resources", {}), main.get("resources", {}))
+    if resources != {}:
         main["resources"] = resources
     mounts = [
         {"mountPath": mount["mountPoint"], "name": mount["name"]}
@@ -169,21 +201,30 @@ def _main_container(service: Mapping[str, Any], written: Mapping[str, Any]) -> d
         if not mount.get("useAsCompilationCache") and mount.get("mountPoint")
     ]
     if mounts:
-        main["volumeMounts"] = [*mounts, *(main.get("volumeMounts") or [])]
+        main["volumeMounts"] = _prepended(mounts, main.get("volumeMounts"))
     for probe in ("livenessProbe", "readinessProbe"):
         if probe in service:
             main.setdefault(probe, service[probe])
     return main
 
 
-def merge_env(base: list[dict[str, Any]], over: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def merge_env(base: list[Any], over: list[Any]) -> list[Any]:
     """Env entries of both; an entry of `over` takes the place of the one of the same name."""
-    names = {entry.get("name"): entry for entry in over}
-    kept = [names.pop(entry.get("name"), entry) for entry in base]
-    return [*kept, *(entry for entry in over if entry.get("name") in names)]
+    mine = {entry["name"]: entry for entry in over if isinstance(entry, Mapping) and _named(entry)}
+    kept = [mine.pop(entry["name"], entry) if _named(entry) else entry for entry in base]
+    rest = [
+        entry for entry in over if not (isinstance(entry, Mapping) and _named(entry)) or entry["name"] in mine
+    ]
+    return [*kept, *rest]
 
 
-def _resources(shorthand: Mapping[str, Any], written: Mapping[str, Any]) -> dict[str, Any]:
+def _named(entry: Mapping[str, Any]) -> bool:
+    return isinstance(entry.get("name"), str)
+
+
+def _resources(shorthand: Mapping[str, Any], written: Any) -> Any:
+    if not isinstance(written, Mapping):
+        return written
     out = dict(written)
     for part in ("requests", "limits"):
         item = shorthand.get(part, {})
@@ -191,22 +232,25 @@ def _resources(shorthand: Mapping[str, Any], written: Mapping[str, Any]) -> dict
         if "gpu" in item:
             amounts[item.get("gpuType") or GPU_RESOURCE] = item["gpu"]
         amounts.update(item.get("custom", {}))
-        amounts.update(written.get(part) or {})
-        if amounts:
-            out[part] = amounts
+        mine = written.get(part, {})
+        if isinstance(mine, Mapping) and amounts:
+            out[part] = {**amounts, **mine}
     if "claims" in shorthand:
         out.setdefault("claims", shorthand["claims"])
     return out
 
 
-def _volumes(service: Mapping[str, Any], written: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    names = {volume.get("name") for volume in written}
+def _volumes(service: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A volume for each mounted PVC that `extraPodSpec.volumes` does not define itself."""
+    written = service.get("extraPodSpec", {}).get("volumes")
+    entries = written if isinstance(written, list) else []
+    names = [volume.get("name") for volume in entries if isinstance(volume, Mapping)]
     claims = dict.fromkeys(
         mount["name"]
         for mount in service.get("volumeMounts", [])
         if not mount.get("useAsCompilationCache") and mount["name"] not in names
     )
-    return [*({"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims), *written]
+    return [{"name": name, "persistentVolumeClaim": {"claimName": name}} for name in claims]
 
 
 def _sidecar(sidecar: Mapping[str, Any]) -> dict[str, Any]:

@@ -79,13 +79,13 @@ def class_of(data: Mapping[str, Any]) -> tuple[type[Model] | None, list[Problem]
         if kind in _KINDS
         else _SHORT.get((kind or "").lower()) or (closest(kind, _KINDS) if kind else None)
     )
-    if kind is None and "kind" not in data:
+    if data.get("kind") is None:
         problems.append(Problem("kind", "required field is missing", f"add kind: one of {', '.join(_KINDS)}"))
     elif kind is not None and kind not in _KINDS:
         mend = f"did you mean {meant}?" if meant else f"one of {', '.join(_KINDS)}"
         problems.append(Problem("kind", "unknown kind", mend, kind))
     served = [name for name, owned in _CLASSES if owned == meant] or [_V1BETA1, _V1ALPHA1]
-    if version is None and "apiVersion" not in data:
+    if data.get("apiVersion") is None:
         problems.append(Problem("apiVersion", "required field is missing", f"add apiVersion: {served[0]}"))
     elif version is not None and version not in served:
         hint = closest(version, served) or served[0]

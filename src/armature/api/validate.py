@@ -54,7 +54,7 @@ def validate(resource: Resource) -> tuple[Problem, ...]:
         problems += model_problems(resource)
     else:
         problems += checkpoint_problems(resource)
-    return tuple(dict.fromkeys(problems))
+    return tuple({(problem.path, problem.rule): problem for problem in problems}.values())
 
 
 def warnings_of(resource: Resource) -> tuple[str, ...]:

@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 from armature.api.v1beta1 import Component
+from armature.api.validate_pod import containers_of, pod_template_problems
 from armature.errors import Problem
 
-__all__ = ["component_problems", "component_warnings", "containers_of", "env_problems"]
+__all__ = ["component_problems", "component_warnings"]
 
 _WORKERS = {"worker", "prefill", "decode"}
 _GPU = "nvidia.com/gpu"
 
 
-def containers_of(pod_template: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """The containers of a pod template, main first as written; entries that are no mappings are left out."""
-    spec = pod_template.get("spec")
-    containers = spec.get("containers") if isinstance(spec, Mapping) else None
-    return [item for item in containers if isinstance(item, Mapping)] if isinstance(containers, list) else []
-
-
-def env_problems(env: Sequence[Any], path: str) -> list[Problem]:
-    """Each entry has a name, and its value is a string, as a container's environment needs."""
-    problems = []
-    for index, entry in enumerate(env):
-        where = f"{path}[{index}]"
-        if not isinstance(entry, Mapping):
-            problems.append(Problem(where, "must be a mapping", "write name and value", entry))
-            continue
-        if not isinstance(entry.get("name"), str) or not entry.get("name"):
-            problems.append(
-                Problem(f"{where}.name", "required field is missing", "add name", entry.get("name"))
-            )
-        value = entry.get("value")
-        if value is not None and not isinstance(value, str):
-            shown = str(value).lower() if isinstance(value, bool) else value
-            problems.append(
-                Problem(f"{where}.value", "must be a string", f'put it in quotes: "{shown}"', value)
-            )
-    return problems
-
-
 def component_problems(component: Component, path: str) -> list[Problem]:
     """Every rule the component breaks."""
-    problems = _pod_problems(component, f"{path}.podTemplate")
+    problems = pod_template_problems(component.pod_template, f"{path}.podTemplate")
     if (
         component.min_available is not None
         and component.replicas
@@ -62,57 +34,6 @@ def component_problems(component: Component, path: str) -> list[Problem]:
     problems += _memory_service_problems(component, path)
     problems += _checkpoint_problems(component, path)
     return problems
-
-
-def _pod_problems(component: Component, path: str) -> list[Problem]:
-    """Only what every reader of the template relies on: mappings and lists where Kubernetes has them."""
-    spec = component.pod_template.get("spec")
-    if spec is not None and not isinstance(spec, Mapping):
-        return [Problem(f"{path}.spec", "must be a mapping", "", spec)]
-    containers = spec.get("containers") if spec is not None else None
-    if containers is None:
-        return []
-    where = f"{path}.spec.containers"
-    if not isinstance(containers, list):
-        return [Problem(where, "must be a list", "write `- name: main` below it", containers)]
-    problems: list[Problem] = []
-    names: set[str] = set()
-    for index, container in enumerate(containers):
-        at = f"{where}[{index}]"
-        if not isinstance(container, Mapping):
-            problems.append(Problem(at, "must be a mapping", "write name and image", container))
-            continue
-        name = container.get("name")
-        if not isinstance(name, str) or not name:
-            problems.append(
-                Problem(f"{at}.name", "required field is missing", "the engine's container is main")
-            )
-        elif name in names:
-            problems.append(
-                Problem(f"{at}.name", "is taken by an earlier container", "rename one of them", name)
-            )
-        else:
-            names.add(name)
-        for key in ("command", "args"):
-            problems += _words_problems(container.get(key), f"{at}.{key}")
-        env = container.get("env")
-        if isinstance(env, list):
-            problems += env_problems(env, f"{at}.env")
-        elif env is not None:
-            problems.append(Problem(f"{at}.env", "must be a list", "write `- name: X` below it", env))
-    return problems
-
-
-def _words_problems(words: Any, path: str) -> list[Problem]:
-    if words is None:
-        return []
-    if not isinstance(words, list):
-        return [Problem(path, "must be a list of strings", f"write it as a list: [{words}]", words)]
-    return [
-        Problem(f"{path}[{index}]", "must be a string", f'put it in quotes: "{word}"', word)
-        for index, word in enumerate(words)
-        if not isinstance(word, str)
-    ]
 
 
 def _epp_problems(component: Component, path: str) -> list[Problem]:

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 
 from armature.api import v1beta1
 from armature.api.problems import closest
-from armature.api.validate_component import component_problems, component_warnings, env_problems
+from armature.api.validate_component import component_problems, component_warnings
+from armature.api.validate_pod import env_problems
 from armature.errors import Problem
 
 __all__ = ["graph_problems", "graph_warnings"]

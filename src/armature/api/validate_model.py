@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from armature.api.checkpoint import DynamoCheckpoint
 from armature.api.models import DynamoModel
-from armature.api.validate_component import containers_of
+from armature.api.validate_pod import containers_of
 from armature.errors import Problem
 
 __all__ = ["checkpoint_problems", "checkpoint_warnings", "model_problems"]

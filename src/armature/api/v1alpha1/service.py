@@ -126,7 +126,7 @@ class AlphaFailover(Model):
 
     enabled: bool
     mode: Literal["intraPod", "interPod"] = "intraPod"
-    num_shadows: Int32 = Field(default=1, ge=1, le=1)
+    num_shadows: int = Field(default=1, ge=1, le=1)
 
 
 class FrontendSidecar(Model):

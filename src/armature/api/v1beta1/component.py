@@ -118,7 +118,7 @@ class Failover(Model):
     """A shadow engine that takes over."""
 
     mode: Literal["IntraPod", "InterPod"] = "IntraPod"
-    num_shadows: Int32 = Field(default=1, ge=1, le=1)
+    num_shadows: int = Field(default=1, ge=1, le=1)
 
 
 class CheckpointJob(Model):
