@@ -9,7 +9,7 @@ from typing import Literal
 
 from armature.model.quantise import Dtype
 
-__all__ = ["Attention", "ModelFacts", "Moe", "Quantisation", "WeightBytes", "facts_from_config"]
+__all__ = ["Attention", "Dtype", "ModelFacts", "Moe", "Quantisation", "WeightBytes", "facts_from_config"]
 
 
 @dataclass(frozen=True, slots=True)

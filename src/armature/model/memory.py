@@ -30,6 +30,7 @@ import numpy.typing as npt
 
 from armature.model.facts import ModelFacts, WeightBytes
 from armature.model.parallelism import Parallelism
+from armature.model.splits import splits
 
 __all__ = [
     "MAX_GPUS",
@@ -258,32 +259,11 @@ def _ladder(facts: ModelFacts) -> Iterator[Parallelism]:
     while gpus <= MAX_GPUS:
         for tp in sorted({min(gpus, 8), gpus}):
             pp = gpus // tp
-            if pp > facts.layers:
-                continue
-            if facts.moe is None:
-                if _splits(facts, tp):
-                    yield Parallelism(tp=tp, pp=pp)
-                continue
-            if _splits(facts, tp):
-                if _expert_splits(facts, tp):
-                    yield Parallelism(tp=tp, pp=pp, moe_tp=tp)
-                if facts.moe.experts % tp == 0 and tp > 1:
-                    yield Parallelism(tp=tp, pp=pp, moe_ep=tp)
+            shapes = [Parallelism(tp=tp, pp=pp)]
+            if facts.moe is not None:
+                shapes = [Parallelism(tp=tp, pp=pp, moe_tp=tp), Parallelism(tp=tp, pp=pp, moe_ep=tp)]
+            yield from (shape for shape in dict.fromkeys(shapes) if splits(facts, shape))
         gpus *= 2
-
-
-def _splits(facts: ModelFacts, tp: int) -> bool:
-    """Whether heads, KV heads (split or repeated) and the MLP divide by tp."""
-    a = facts.attention
-    kv = a.kind == "mla" or a.kv_heads % tp == 0 or tp % a.kv_heads == 0
-    return a.heads % tp == 0 and kv and facts.intermediate % tp == 0
-
-
-def _expert_splits(facts: ModelFacts, tp: int) -> bool:
-    """Whether an expert's width divides by tp, in whole blocks of 128 where scales are per block."""
-    width = facts.moe.expert_intermediate if facts.moe else 0
-    block = 128 if "block 128" in facts.quantisation.method and facts.quantisation.experts == "fp8" else 1
-    return tp == 1 or width % (tp * block) == 0
 
 
 def _forward_bytes(facts: ModelFacts, parallelism: Parallelism, prefill_tokens: int) -> int:

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from armature.hardware.inventory import Pool
 from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
+from armature.model.splits import splits
 from armature.perf.estimate import Backend, Floats
 
 __all__ = [
@@ -30,7 +31,6 @@ __all__ = [
 BACKENDS: tuple[Backend, ...] = ("vllm", "sglang", "trtllm")
 MAX_MOE_NODES = 4  # ENUM-04
 MAX_STAGES = 4
-FP8_BLOCK = 128  # block-quantised FP8 shards must be whole 128-wide blocks (vLLM and SGLang refuse others)
 Ints = npt.NDArray[np.int64]
 
 
@@ -78,10 +78,9 @@ def worker_slots(pool: Pool) -> Slots:
 def parallelisms(facts: ModelFacts, pool: Pool) -> tuple[Parallelism, ...]:
     """Every parallelism of one worker of this model that the pool could place, smallest first.
 
-    Degrees are powers of two that divide heads, KV heads (or are divided by them), experts and, for block FP8,
-    leave whole blocks. Memory is not judged here.
+    Degrees are powers of two that the model's shape allows (`model.splits`). Memory is not judged here.
     """
-    found = {p for p in _by_architecture(facts, pool) if _divides(facts, p) and _places(p, pool)}
+    found = {p for p in _by_architecture(facts, pool) if splits(facts, p) and _places(p, pool)}
     return tuple(sorted(found, key=lambda p: (p.gpus, p.pp, p.dp, p.tp, p.moe_ep)))
 
 
@@ -94,7 +93,7 @@ def stages_that_may_fit(facts: ModelFacts, pool: Pool) -> tuple[Parallelism, ...
     return tuple(
         p
         for p in stages
-        if _divides(facts, p) and p.gpus <= pool.gpus and p.pp <= facts.layers and p.pp <= pool.nodes
+        if splits(facts, p) and p.gpus <= pool.gpus and p.pp <= facts.layers and p.pp <= pool.nodes
     )
 
 
@@ -118,19 +117,6 @@ def _by_architecture(facts: ModelFacts, pool: Pool) -> Iterator[Parallelism]:
         yield Parallelism(dp=width, moe_ep=width)
         if facts.attention.kind != "mla":
             yield Parallelism(tp=width, moe_tp=width)
-
-
-def _divides(facts: ModelFacts, p: Parallelism) -> bool:
-    attention = facts.attention
-    if attention.heads % p.tp or facts.layers < p.pp:
-        return False
-    if attention.kind != "mla" and attention.kv_heads % p.tp and p.tp % attention.kv_heads:
-        return False
-    moe = facts.moe
-    block = FP8_BLOCK if "block" in facts.quantisation.method else 1
-    if moe is None:
-        return facts.intermediate % (p.tp * block) == 0
-    return moe.experts % p.moe_ep == 0 and moe.expert_intermediate % (p.moe_tp * block) == 0
 
 
 def _places(p: Parallelism, pool: Pool) -> bool:
