@@ -132,7 +132,7 @@ class _Planner:
             role: Role = view.role or view.flags.role or "agg"
             if role == "agg" and has_prefill:
                 role = "decode"
-            if role == "decode" and not has_prefill:
+            if not has_prefill and "decode" in (view.type, view.flags.role):
                 self.notes.append(f"{view.name} decodes and the graph has no prefill worker: it does both.")
                 role = "agg"
             roles[view.name] = role
