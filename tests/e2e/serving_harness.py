@@ -41,6 +41,7 @@ class Process:
 
     def __init__(self, arguments: list[str], log: Path) -> None:
         self.log = log
+        self.port = 0
         with log.open("wb") as stderr:
             self.popen = subprocess.Popen(
                 [sys.executable, "-m", *arguments], stdout=subprocess.PIPE, stderr=stderr, text=True
@@ -91,10 +92,7 @@ class Serving:
         return f"http://127.0.0.1:{self.port}"
 
     def frontend(self, *more: str) -> Process:
-        process = self._start(
-            ["armature.serving.frontend", "--port", "0", "--discovery", str(self.root / "discovery")]
-            + ["--namespace", self.namespace, *more]
-        )
+        process = self.start("armature.serving.frontend", "--port", "0", *self._place, *more)
         self.port = int(str(process.ready()["port"]))
         return process
 
@@ -104,16 +102,16 @@ class Serving:
         """One worker per role, started together."""
         path = self.root / "steps.json"
         path.write_bytes(msgspec.json.encode(table or flat_table()))
+        name = ("--model", model, "--served-model-name", model, "--step-table", str(path))
         started = [
-            self._start(
-                ["armature.serving.mocker", "--model", model, "--served-model-name", model]
-                + ["--discovery", str(self.root / "discovery"), "--namespace", self.namespace]
-                + ["--component", f"worker-{role}", "--role", role, "--step-table", str(path), *more]
+            self.start(
+                *("armature.serving.mocker", *name, *self._place),
+                *("--component", f"worker-{role}", "--role", role, *more),
             )
             for role in roles
         ]
         for process in started:
-            process.system_port = int(str(process.ready()["port"]))  # type: ignore[attr-defined]
+            process.port = int(str(process.ready()["port"]))
         return started
 
     def until_ready(self, instances: int = 1) -> None:
@@ -127,7 +125,12 @@ class Serving:
             time.sleep(0.05)
         raise AssertionError(f"not ready: {answer.text}")
 
-    def _start(self, arguments: list[str]) -> Process:
-        process = Process(arguments, self.root / f"{len(self.processes)}.log")
+    def start(self, *arguments: str) -> Process:
+        """A process that may or may not become ready."""
+        process = Process(list(arguments), self.root / f"{len(self.processes)}.log")
         self.processes.append(process)
         return process
+
+    @property
+    def _place(self) -> tuple[str, ...]:
+        return ("--discovery", str(self.root / "discovery"), "--namespace", self.namespace)

@@ -154,7 +154,9 @@ class WorkerClient:
         await self._idle.wait()
 
     async def close(self, why: str = "went away") -> None:
-        """Ends every stream and the connection."""
+        """Ends every stream and the connection; again is harmless."""
+        if self._socket.closed:
+            return
         self._lose(why)
         for task in self._tasks:
             task.cancel()
