@@ -228,7 +228,6 @@ def _worker(
             kv_events=wish.kv_router,
             efa=rdma.efa,
             version=images.version,
-            dgd_name=dgd,
             component=name,
             step_table=_step_table(profile, candidate, group),
         )

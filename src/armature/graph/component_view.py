@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from armature.graph.engine_flags import EngineFlags, read_container
@@ -23,7 +23,8 @@ Role = Literal["agg", "prefill", "decode"]
 class ComponentView:
     """One component. `path` is where it stands (`spec.components[1]`); `container` is the one whose command runs
     the engine (`main`, or the first that runs a known module); `gpus_per_pod` counts all its containers' GPUs.
-    role: None for what is not a worker."""
+    role: None for what is not a worker. files: texts of the ConfigMap files that the container sees, by path, where
+    the graph came with its ConfigMaps."""
 
     index: int
     name: str
@@ -36,6 +37,7 @@ class ComponentView:
     flags: EngineFlags
     gpus_per_pod: int
     role: Role | None
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def path(self) -> str:
@@ -93,11 +95,13 @@ def _view(
     pod = template.get("spec") or {}
     containers = [item for item in pod.get("containers") or [] if isinstance(item, Mapping)]
     flags, at = EngineFlags(""), 0
+    files: Mapping[str, str] = {}
     container: Mapping[str, Any] = {}
     for number, item in enumerate(containers):
-        read = read_container(item, env, files=_mounted(item, pod, data))
+        seen = _mounted(item, pod, data)
+        read = read_container(item, env, files=seen)
         if item.get("name") == "main" or (not container and len(containers) == number + 1):
-            flags, container, at = read, item, number
+            flags, container, at, files = read, item, number, seen
     kind = str(component.get("type") or "")
     return ComponentView(
         index=index,
@@ -113,6 +117,7 @@ def _view(
         flags=flags,
         gpus_per_pod=sum(_gpus(item) for item in containers),
         role=_role(kind, flags),
+        files=files,
     )
 
 

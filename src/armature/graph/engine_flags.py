@@ -8,6 +8,7 @@ aliases. Preflight judges a graph with it and the local runner maps a foreign gr
 from __future__ import annotations
 
 import ast
+import difflib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,6 @@ from typing import Any, Literal
 import yaml
 
 from armature.graph.known_flags import ALIASES, KNOWN
-from armature.graph.names import did_you_mean
 from armature.graph.shell import read_script
 from armature.model.parallelism import Parallelism
 
@@ -27,6 +27,7 @@ Role = Literal["agg", "prefill", "decode"]
 _ENGINES = ("vllm", "sglang", "trtllm", "mocker")
 _MODULE = re.compile(r"dynamo\.(\w+)")
 _NUMBER = re.compile(r"-\d+(\.\d+)?")
+_SLIP = 0.85  # likeness from which an unknown flag is taken for a known one misspelt
 _SHELLS = {"sh", "bash", "dash", "ash"}
 
 
@@ -141,9 +142,8 @@ def unknown_flags(flags: EngineFlags) -> list[tuple[str, str]]:
         plain = "--" + name.removeprefix("--no-") if name.startswith("--no-") else name
         if plain in known or name in known or not name.startswith("--") or "." in name:
             continue
-        close = did_you_mean(name, known, cutoff=0.85)
-        if close is not None:
-            slips.append((name, close))
+        if close := difflib.get_close_matches(name, known, n=1, cutoff=_SLIP):
+            slips.append((name, close[0]))
     return slips
 
 
@@ -208,7 +208,7 @@ def _vllm(flags: EngineFlags, _: Mapping[str, str]) -> EngineFlags:
 def _sglang(flags: EngineFlags, _: Mapping[str, str]) -> EngineFlags:
     """SGLang's `--tp-size` counts all GPUs of a stage: with DP attention it is attention TP times DP."""
     size = flags.number("--tp-size") or 1
-    dp = flags.number("--dp-size") or 1
+    dp = max(1, flags.number("--dp-size") or 1)
     shared = flags.switch("--enable-dp-attention")
     tp = max(1, size // dp) if shared else size
     ranks = dp if shared else 1
@@ -293,6 +293,7 @@ def _mocker(flags: EngineFlags, _: Mapping[str, str]) -> EngineFlags:
 
 def _spread(tp: int, pp: int, dp: int, experts: int) -> Parallelism:
     """Parallelism whose routed experts split `experts` ways over the stage's GPUs and by tensor over the rest."""
+    tp, pp, dp = max(1, tp), max(1, pp), max(1, dp)
     if experts <= 1:
         return Parallelism(tp, pp, dp)
     return Parallelism(tp, pp, dp, max(1, tp * dp // experts), experts)
@@ -305,7 +306,7 @@ def _mapping(text: str | None) -> dict[str, Any]:
     for read in (json.loads, ast.literal_eval, yaml.safe_load):
         try:
             value = read(text)
-        except (ValueError, SyntaxError, yaml.YAMLError):
+        except (ValueError, TypeError, SyntaxError, RecursionError, yaml.YAMLError):
             continue
         if isinstance(value, dict):
             return value

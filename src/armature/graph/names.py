@@ -7,12 +7,11 @@ suffix (`-ldr`, `-wkr`), which is why multi-node workers get short names.
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import re
 from collections.abc import Iterable
 
-__all__ = ["COMBINED_LIMIT", "component_cost", "dgd_name", "did_you_mean", "is_dns_label", "with_suffix"]
+__all__ = ["COMBINED_LIMIT", "component_cost", "dgd_name", "is_dns_label", "with_suffix"]
 
 COMBINED_LIMIT = 45
 """Characters of graph, scaling group and clique name together (the operator's Grove limit)."""
@@ -50,10 +49,3 @@ def with_suffix(name: str, suffix: str, limit: int) -> str:
 def is_dns_label(name: str, limit: int = 63) -> bool:
     """Whether a Service may be named so: RFC 1035, at most `limit` characters."""
     return len(name) <= limit and _LABEL.fullmatch(name) is not None
-
-
-def did_you_mean(word: str, known: Iterable[str], *, cutoff: float = 0.6) -> str | None:
-    """The known word nearest to `word`, without regard to case, or None."""
-    by_lower = {name.lower(): name for name in known}
-    close = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=cutoff)
-    return by_lower[close[0]] if close else None

@@ -17,13 +17,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from armature.api.convert_service import convert_service
-from armature.api.problems import from_validation_error
+from armature.api.problems import closest, from_validation_error
 from armature.api.unknown import unknown_keys
 from armature.api.v1alpha1.service import Service
 from armature.errors import InvalidInput, Problem
 from armature.graph.alpha import V1ALPHA1, V1BETA1
 from armature.graph.merge import strategic_merge, without_nulls
-from armature.graph.names import did_you_mean
 
 __all__ = ["apply_overrides", "find_component"]
 
@@ -148,7 +147,7 @@ def _component_patches(
         target = find_component(components, name)
         if target is None:
             names = [str(component["name"]) for component in components]
-            close = did_you_mean(name, names)
+            close = closest(name, names)
             hint = f"did you mean {close}? " if close else ""
             problems.append(
                 Problem(
@@ -180,7 +179,7 @@ def _from_service(service: Mapping[str, Any], path: str) -> tuple[dict[str, Any]
 
 
 def _unknown(path: str, key: str, known: Sequence[str]) -> Problem:
-    close = did_you_mean(key, known)
+    close = closest(key, known)
     return Problem(
         path, "cannot be overridden", f"did you mean {close}?" if close else f"use {', '.join(known)}"
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from armature.graph.engine_flags import read_container, read_flags, unknown_flags
 from armature.graph.known_flags import ALIASES, KNOWN
@@ -132,3 +134,18 @@ def test_other_programs_are_not_engines():
 def test_every_alias_leads_to_a_known_flag():
     for module, aliases in ALIASES.items():
         assert set(aliases.values()) <= KNOWN[module], module
+
+
+words = st.sampled_from(
+    ["python3", "-m", "dynamo.vllm", "dynamo.sglang", "dynamo.trtllm", "dynamo.mocker", "sh", "-c", "--tp", "-tp", "=",
+     "--dp=", "--enable-dp-attention", "--max-running-requests", "0", "-1", "x", "{", '{"a":1}',
+     "--override-engine-args",     "--extra-engine-args", "--trtllm.a", "${", "a=(", "'", '"', "<<E", "$(", "--no-", "-", "--"]
+)  # fmt: skip
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(words | st.text(max_size=8), max_size=12))
+def test_no_command_line_breaks_the_reader(command):
+    flags = read_flags(command, files={"x": "[1]"})
+    assert flags.gpus >= 1
+    unknown_flags(flags)

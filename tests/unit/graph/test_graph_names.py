@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armature.graph.images import DEFAULT_VERSION, images_for
-from armature.graph.names import COMBINED_LIMIT, component_cost, dgd_name, did_you_mean, is_dns_label
+from armature.graph.names import COMBINED_LIMIT, component_cost, dgd_name, is_dns_label
 
 
 def test_the_default_name_is_the_requests_with_dgd():  # C-14, LIFE-14
@@ -35,11 +35,6 @@ def test_every_request_name_makes_a_dns_label_within_the_budget(name, costs):
 
 def test_a_multinode_component_costs_its_name_twice_and_the_suffix():
     assert component_cost("decode", 2) == len("decode") + len("decode-ldr")
-
-
-def test_did_you_mean_keeps_the_written_case():
-    assert did_you_mean("frontned", ["Frontend", "Planner"]) == "Frontend"
-    assert did_you_mean("xyz", ["Frontend"]) is None
 
 
 @pytest.mark.parametrize(

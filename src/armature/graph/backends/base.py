@@ -22,7 +22,7 @@ class EngineAsk:
 
     model_path: what the engine loads (a hub id or a directory). max_model_len: tokens of the longest request.
     kv_events: whether the router needs the engine's KV events. version: the runtime's (major, minor, patch).
-    dgd_name: the graph's, for names of what belongs to it. efa: whether KV travels over AWS EFA.
+    component: the worker's name, for notes. efa: whether KV travels over AWS EFA.
     """
 
     group: Group
@@ -34,7 +34,6 @@ class EngineAsk:
     kv_events: bool
     efa: bool
     version: tuple[int, int, int]
-    dgd_name: str
     component: str
     step_table: StepTable | None = None
 
