@@ -27,7 +27,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from armature.errors import ArmatureError
+from armature.errors import ArmatureError, ModelUnknown
+from armature.model.bundle import config_directory
 from armature.model.facts import ModelFacts
 from armature.perf.estimate import EngineSpec
 
@@ -175,23 +176,23 @@ def _model_path(facts: ModelFacts) -> tuple[str, tuple[str, ...]]:
     stem = facts.name.replace("/", "--")
     if facts.name in names and (folder / f"{stem}_config.json").is_file():
         return facts.name, ()
-    if facts.config_dir is not None and (facts.config_dir / "config.json").is_file():
-        return _materialised(facts.config_dir / "config.json", facts.config_dir / "hf_quant_config.json")
-    if (folder / f"{stem}_config.json").is_file():
-        return _materialised(folder / f"{stem}_config.json", folder / f"{stem}_hf_quant_config.json")
-    raise NoSiliconData(f"there is no config.json of {facts.name} at hand")
+    try:
+        directory = config_directory(facts, Path(_workspace().name) / "bundle")
+    except ModelUnknown:
+        raise NoSiliconData(f"there is no config.json of {facts.name} at hand") from None
+    return _materialised(directory / "config.json", directory / "hf_quant_config.json")
 
 
 def _materialised(config: Path, quantisation: Path) -> tuple[str, tuple[str, ...]]:
     """A directory of our own with the two files, named by their content: the library caches by path for good."""
     notes: tuple[str, ...] = ()
-    text = config.read_text(encoding="utf-8")
-    extra = quantisation.read_text(encoding="utf-8") if quantisation.is_file() else ""
     try:
+        text = config.read_text(encoding="utf-8")
+        extra = quantisation.read_text(encoding="utf-8") if quantisation.is_file() else ""
         raw = json.loads(text)
         architecture = raw["architectures"][0]
-    except (ValueError, KeyError, IndexError, TypeError):
-        raise NoSiliconData(f"{config} names no architecture") from None
+    except (OSError, ValueError, KeyError, IndexError, TypeError):
+        raise NoSiliconData("its config.json cannot be read or names no architecture") from None
     if architecture in LLAMA_SHAPED:
         text = json.dumps({**raw, "architectures": ["LlamaForCausalLM"]})
         notes = (f"{architecture} is priced as a Llama of its size: same layers, same attention",)
@@ -213,5 +214,7 @@ def _workspace() -> tempfile.TemporaryDirectory[str]:
 def _cause(error: Exception) -> str:
     """The library's reason in one short line, without paths of this machine."""
     text = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        text = f"the library does not know {text}"
     text = text.split(" at /")[0].removeprefix("perf database error: ")
     return text if len(text) <= 160 else f"{text[:157]}..."

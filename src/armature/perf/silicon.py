@@ -9,7 +9,7 @@ holds 1 % and 6 %), most of it where a table falls and is held level: the price 
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import replace
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -65,26 +65,34 @@ class SiliconEstimator:
 
 
 def supported(facts: ModelFacts, gpu: Gpu, backend: Backend) -> tuple[bool, str]:
-    """Whether measured tables cover the model on this GPU and backend in some layout, and why (not)."""
-    estimator, cause = SiliconEstimator(), ""
-    for width in (1, 2, 4, 8, 16):
-        layouts = [Parallelism(tp=width)]
-        if facts.is_moe:
-            layouts = [
-                Parallelism(tp=width, moe_ep=width),
-                Parallelism(tp=width, moe_tp=width),
-                Parallelism(dp=width, moe_ep=width),
-            ]
-        for parallelism in layouts:
-            spec = EngineSpec(facts, gpu, backend, parallelism, "fp8" if "fp8" in gpu.flops else "bf16")
-            for kv_dtype in dict.fromkeys((spec.kv_dtype, "bf16")):
-                try:
-                    times = estimator.engine(replace(spec, kv_dtype=kv_dtype))
-                except NoSiliconData as error:
-                    cause = cause or error.message
-                else:
-                    return True, f"measured tables ({times.source}), first at {parallelism.label}"
+    """Whether measured tables cover the model on this GPU and backend in some layout, and why (not).
+
+    Asks the library for one prefill and one decode step: up to a second for a system and backend that it has not
+    loaded yet, milliseconds after that. Memory is not looked at.
+    """
+    cause = ""
+    kv_dtypes = dict.fromkeys(("fp8" if "fp8" in gpu.flops else "bf16", "bf16"))
+    for parallelism in _usual_layouts(facts):
+        for kv_dtype in kv_dtypes:
+            try:
+                with aic.quiet():
+                    _compile(EngineSpec(facts, gpu, backend, parallelism, kv_dtype))
+            except NoSiliconData as error:
+                cause = cause or error.message
+            else:
+                estimated = aic.SYSTEMS[gpu.sku] in aic.ESTIMATED_SYSTEMS
+                return True, "measured tables, labelled estimated" if estimated else "measured tables"
     return False, cause
+
+
+def _usual_layouts(facts: ModelFacts) -> Iterator[Parallelism]:
+    for width in (8, 4, 2, 1, 16):
+        if facts.is_moe:
+            yield Parallelism(tp=width, moe_ep=width)
+            yield Parallelism(dp=width, moe_ep=width)
+            yield Parallelism(tp=width, moe_tp=width)
+        else:
+            yield Parallelism(tp=width)
 
 
 def _key(spec: EngineSpec) -> tuple[object, ...]:

@@ -95,13 +95,9 @@ def sample(
 
 def chunked_prefill_ms(times: StepTimes, isl: float, chunk: float) -> float:
     """One prompt of `isl` tokens prefilled in steps of at most `chunk`, with nothing else in them."""
-    total, done = 0.0, 0.0
-    while done < isl:
-        step = min(chunk, isl - done)
-        cost = times.prefill_ms(step) if done == 0 else times.prefill_ms(step, 1.0, done)
-        total += float(cost)
-        done += step
-    return total
+    done = np.arange(0.0, max(isl, 1.0), max(chunk, 1.0))
+    steps = np.minimum(chunk, max(isl, 1.0) - done)
+    return float(np.sum(times.prefill_ms(steps, 1.0, done)))
 
 
 class TableTimes:
@@ -127,9 +123,9 @@ class TableTimes:
         axes = (_array(table.chunk), _array(table.batch), _array(table.context))
         mixed = _array(table.mixed_ms).transpose(0, 2, 1)
         together = self._lattice.prefill_ms(axes[0][:, None] + axes[1])
-        # What the requests' caches add, per (chunk, batch, context); rising in batch, so that the whole is.
-        added = np.maximum.accumulate(mixed - together[:, :, None], axis=1)
-        self._mixed_axes, self._added = extended(axes, added)
+        # What the requests' caches add, per (chunk, batch, context); rising in the last two, so that the whole is.
+        self._mixed_axes, added = extended(axes, mixed - together[:, :, None])
+        self._added = np.maximum.accumulate(np.maximum.accumulate(added, axis=1), axis=2)
         self._prefill_curve = _Curve(*self._lattice.table("prefill"))
         self._decode_sheet = _Sheet(*self._lattice.table("decode"))
         self._prior_sheet = _Sheet(*self._lattice.table("prior"))

@@ -134,7 +134,7 @@ def test_a_mixed_step_of_an_mla_model_pays_for_its_contexts(estimator, spec):
     assert added > 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(
     st.tuples(st.floats(1, 5000), st.floats(1, 5000)),
     st.tuples(st.floats(1, 3e6), st.floats(1, 3e6)),
