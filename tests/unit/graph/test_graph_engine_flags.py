@@ -136,11 +136,10 @@ def test_every_alias_leads_to_a_known_flag():
         assert set(aliases.values()) <= KNOWN[module], module
 
 
-words = st.sampled_from(
-    ["python3", "-m", "dynamo.vllm", "dynamo.sglang", "dynamo.trtllm", "dynamo.mocker", "sh", "-c", "--tp", "-tp", "=",
-     "--dp=", "--enable-dp-attention", "--max-running-requests", "0", "-1", "x", "{", '{"a":1}',
-     "--override-engine-args",     "--extra-engine-args", "--trtllm.a", "${", "a=(", "'", '"', "<<E", "$(", "--no-", "-", "--"]
-)  # fmt: skip
+WORDS = """python3 -m dynamo.vllm dynamo.sglang dynamo.trtllm dynamo.mocker sh -c --tp -tp = --dp= --dp 0 -1 x
+    --enable-dp-attention --max-running-requests --override-engine-args --extra-engine-args --trtllm.a {"a":1} [1]
+    { ${ a=( ' " <<E $( --no- - --"""
+words = st.sampled_from(WORDS.split())
 
 
 @settings(max_examples=200, deadline=None)
