@@ -53,15 +53,15 @@ def request_problems(request: v1beta1.DynamoGraphDeploymentRequest) -> list[Prob
 
 
 def _number(
-    path: str, value: float | None, low: float, high: float, unit: str, *, above: bool = False
+    path: str, value: float | None, low: int, high: int, unit: str, *, above: bool = False
 ) -> list[Problem]:
     """`low` itself is refused when `above`."""
     if value is None or ((low < value if above else low <= value) and value <= high):
         return []
     if value > high:
-        return [Problem(path, f"must be at most {high:,g} {unit}".rstrip(), "", value)]
+        return [Problem(path, f"must be at most {high:,} {unit}".rstrip(), "", value)]
     word = "greater than" if above else "at least"
-    return [Problem(path, f"must be {word} {low:,g} {unit}".rstrip(), "", value)]
+    return [Problem(path, f"must be {word} {low:,} {unit}".rstrip(), "", value)]
 
 
 def _sla_problems(sla: v1beta1.Sla) -> list[Problem]:

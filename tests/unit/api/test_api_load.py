@@ -397,7 +397,7 @@ def test_any_value_anywhere_gives_a_resource_or_clear_problems(data):
         place = document
         for part in path[:-1]:
             place = place[part]
-        place[path[-1]] = data.draw(junk)
+        place[path[-1]] = copy.deepcopy(data.draw(junk))
     resource, problems = api.check(document)
     assert resource is not None or problems
     for problem in problems:
