@@ -76,8 +76,8 @@ def launch(plan: Launch, *, options: UpOptions, report: Report = print) -> Deplo
         return deployment
     with run:
         deployment = run.wait_ready()
-        report("Ctrl-C stops it.")
         with contextlib.suppress(KeyboardInterrupt):
+            report("Ctrl-C stops it.")
             deployment = run.watch(deployment)
         report(f"Stopping {plan.name}.")
     return structs.replace(state.read(run.directory) or deployment, phase="stopped")
