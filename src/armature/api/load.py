@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+from armature.api.meta import Foreign
 from armature.api.parse import Resource, class_of, parse_strict, without_nulls
 from armature.api.problems import UNKNOWN, dotted, under
 from armature.api.validate import validate
@@ -56,7 +57,7 @@ def load_one(path: Path) -> Resource:
             str(path), [Problem("file", f"holds {len(resources)} documents ({kinds}), not one", mend)]
         )
     only = resources[0]
-    if type(only).__name__ == "Foreign":
+    if isinstance(only, Foreign):
         mend = "give a DynamoGraphDeploymentRequest or a DynamoGraphDeployment"
         raise InvalidInput(str(path), [Problem("kind", "not a kind of nvidia.com", mend, only.kind)])
     return only
