@@ -31,6 +31,7 @@ _AKS_RESOURCE = "rdma/hca_shared_devices_a"
 _CACHE_VOLUME = "model-cache"
 _FILES_VOLUME = "engine-files"
 _EPHEMERAL_STORAGE = "2Gi"  # B1-03
+_PRODUCT_LABELS = {"nvidia.com/gpu": "nvidia.com/gpu.product", "amd.com/gpu": "amd.com/gpu.product-name"}
 _UCX_ENV = {  # GEN-16
     "UCX_TLS": "rc_x,rc,dc_x,dc,cuda_copy,cuda_ipc",
     "UCX_RNDV_SCHEME": "get_zcopy",
@@ -181,8 +182,8 @@ def worker_pod(
         if (context := rdma.security_context) is not None:
             container["securityContext"] = context
         spec["tolerations"] = [{"key": resource, "operator": "Exists", "effect": "NoSchedule"}]
-        if choose_node and pool is not None and pool.product and resource == "nvidia.com/gpu":
-            spec["nodeSelector"] = {"nvidia.com/gpu.product": pool.product}
+        if choose_node and pool is not None and pool.product:
+            spec["nodeSelector"] = {_PRODUCT_LABELS[resource]: pool.product}
         if rdma.efa and spread:
             spec["affinity"] = _apart_from(spread)
     return {"spec": spec}

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from armature.hardware.catalog import Gpu
+from armature.hardware.catalog import GPUS, Gpu
 from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
 from armature.perf import aic
@@ -98,7 +98,17 @@ def _usual_layouts(facts: ModelFacts) -> Iterator[Parallelism]:
 def _key(spec: EngineSpec) -> tuple[object, ...]:
     facts = spec.facts
     model = (facts.name, facts.config_dir, facts.weight_bytes, facts.quantisation)
-    return (*model, spec.gpu.sku, spec.backend, spec.parallelism, spec.kv_dtype)
+    return (*model, spec.gpu, spec.backend, spec.parallelism, spec.kv_dtype)
+
+
+def _require_whole(gpu: Gpu) -> None:
+    """Raises NoSiliconData for a slice, a part with other memory or another link, or a product classed by a donor:
+    tables were measured on the whole GPU that the SKU names."""
+    known = GPUS.get(gpu.sku)
+    if known is None or gpu.estimated:
+        raise NoSiliconData(f"the tables are of another part than {gpu.name}")
+    if (gpu.bandwidth_bytes_per_s, gpu.link) != (known.bandwidth_bytes_per_s, known.link):
+        raise NoSiliconData(f"the tables are of {known.name} with other memory or another link")
 
 
 def _measure(spec: EngineSpec) -> LatticeTimes:
@@ -149,6 +159,7 @@ def _measure(spec: EngineSpec) -> LatticeTimes:
 
 def _compile(spec: EngineSpec) -> tuple[Handle, dict[str, str], tuple[str, ...]]:
     """A handle that answers for both phases. fp8 attention is not measured everywhere: bf16's stands in."""
+    _require_whole(spec.gpu)
     modes = {"kvcache_quant_mode": {"bf16": "bfloat16"}.get(spec.kv_dtype, spec.kv_dtype)}
     refusal: NoSiliconData | None = None
     for override, note in (

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armature.hardware.catalog import GPUS
+from armature.hardware.products import gpu_for_product
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
 from armature.perf.silicon import NoSiliconData, SiliconEstimator, supported
@@ -243,3 +244,11 @@ def test_importing_perf_loads_neither_the_library_nor_pandas():
         "sys.exit(any(name in sys.modules for name in ('aiconfigurator_core', 'pandas')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("product", ["NVIDIA-H200-MIG-1g.18gb", "NVIDIA A100-SXM4-40GB", "Some Unknown GPU"])
+def test_tables_of_the_whole_gpu_do_not_price_another_part(estimator, spec, product):
+    """A MIG slice keeps its donor's SKU; the donor's step times are not its own."""
+    part = gpu_for_product(product, 40 * 2**30)
+    with pytest.raises(NoSiliconData):
+        estimator.engine(spec(model="Qwen/Qwen3-8B", gpu=part, kv_dtype="bf16"))
