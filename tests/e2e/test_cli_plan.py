@@ -130,7 +130,7 @@ def test_hardware_reads_product_strings_and_descriptions(tmp_path):
     assert "h200_sxm" in out
     assert "16" in out
     catalog = armature("hardware", "--catalog", home=tmp_path).stdout
-    for sku in ("h200_sxm", "mi300", "gb200_sxm", "l40s"):
+    for sku in ("h200_sxm", "mi300", "gb300", "l40s"):
         assert f"\n{sku} " in catalog
     unknown = armature("hardware", "--hardware", "nonsense", home=tmp_path)
     assert unknown.returncode == 2
@@ -148,10 +148,13 @@ def test_models_lists_and_shows(tmp_path):
 
 
 def test_support_says_where_numbers_come_from(tmp_path):
-    done = armature("support", "Qwen/Qwen3-32B-FP8", "--offline", home=tmp_path)
+    only = ["--gpu", "mi300", "--gpu", "h200_sxm", "--gpu", "t4"]
+    done = armature("support", "deepseek-ai/DeepSeek-R1", "--offline", *only, home=tmp_path)
     assert done.returncode == 0, done.stderr
     rows = {line.split()[0]: line for line in done.stdout.splitlines()}
+    assert list(rows) == ["GPU", "mi300", "h200_sxm", "t4"]
     assert "roofline" in rows["mi300"]
+    assert "does not fit" in rows["t4"]
     if sys.platform == "linux":
         assert "silicon" in rows["h200_sxm"]
 

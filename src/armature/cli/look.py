@@ -168,6 +168,8 @@ def models(
 
 
 def _print_model(facts: ModelFacts) -> None:
+    from armature.hardware.catalog import GPUS
+
     attention, moe, quantisation = facts.attention, facts.moe, facts.quantisation
     heads = f"{attention.heads} heads, {attention.kv_heads} KV heads of {attention.head_dim}"
     experts = f"{moe.experts} experts, {moe.experts_per_token} per token" if moe else "none"
@@ -189,7 +191,7 @@ def _print_model(facts: ModelFacts) -> None:
     for name, value in said:
         print(f"{name:<{size}}  {value}")
     print(f"\nSmallest worker, one request of {min(_SEQUENCE_TOKENS, facts.max_context):,} tokens:")
-    print_rows([("GPU", "GPUs", "layout"), *_smallest(facts)], left={0, 2})
+    print_rows([("GPU", "GPUs", "layout"), *_smallest(facts, GPUS.values())], left={0, 2})
 
 
 def _dtypes(quantisation: object, moe: bool) -> list[str]:
@@ -197,12 +199,11 @@ def _dtypes(quantisation: object, moe: bool) -> list[str]:
     return [f"{part} {getattr(quantisation, part)}" for part in parts]
 
 
-def _smallest(facts: ModelFacts) -> Iterable[tuple[str, str, str]]:
-    from armature.hardware.catalog import GPUS
+def _smallest(facts: ModelFacts, gpus: Iterable[Gpu]) -> Iterable[tuple[str, str, str]]:
     from armature.model.memory import default_kv_dtype, smallest_parallelism
 
     tokens = min(_SEQUENCE_TOKENS, facts.max_context)
-    for gpu in GPUS.values():
+    for gpu in gpus:
         smallest = smallest_parallelism(
             facts,
             vram_bytes=gpu.vram_bytes,
@@ -215,24 +216,32 @@ def _smallest(facts: ModelFacts) -> Iterable[tuple[str, str, str]]:
 
 def support(
     model: Annotated[str, _MODEL],
+    gpu: Annotated[list[str] | None, typer.Option(metavar="SKU", help="Only this GPU; repeatable.")] = None,
     offline: Annotated[bool, _OFFLINE] = False,
 ) -> None:
     """Show how well a model is known, per GPU and backend.
 
-    silicon: from measured tables. roofline: from the GPU's figures, with a wider band.
+    silicon: from measured tables. estimated: from tables extended to that GPU. roofline: from the GPU's figures,
+    with a wider band. Rows come as they are found out: a GPU's tables take a second or more to load.
     """
-    from armature.hardware.catalog import GPUS
+    from armature.hardware import catalog
     from armature.model.resolve import resolve_model
-    from armature.perf.silicon import supported
 
     facts = resolve_model(model, offline=offline)
+    gpus = [catalog.gpu(sku, path="--gpu") for sku in gpu] if gpu else list(catalog.GPUS.values())
     backends: tuple[Backend, ...] = ("vllm", "sglang", "trtllm")
-    needed = {sku: count for sku, count, _ in _smallest(facts)}
-    rows: list[Sequence[str]] = [("GPU", "GPUs needed", *backends)]
-    for sku, gpu in GPUS.items():
-        if needed[sku] == "-":
-            cells = ["does not fit"] * len(backends)
-        else:
-            cells = ["silicon" if supported(facts, gpu, backend)[0] else "roofline" for backend in backends]
-        rows.append((sku, needed[sku], *cells))
-    print_rows(rows, left={0, 2, 3, 4})
+    size = max(len(each.sku) for each in gpus)
+    print(f"{'GPU':<{size}}  GPUs needed  " + "  ".join(f"{backend:<12}" for backend in backends).rstrip())
+    for each, (sku, needed, _) in zip(gpus, _smallest(facts, gpus), strict=True):
+        cells = ["does not fit" if needed == "-" else _known(facts, each, backend) for backend in backends]
+        row = f"{sku:<{size}}  {needed:>11}  " + "  ".join(f"{cell:<12}" for cell in cells)
+        print(row.rstrip(), flush=True)
+
+
+def _known(facts: ModelFacts, gpu: Gpu, backend: Backend) -> str:
+    from armature.perf.silicon import supported
+
+    covered, how = supported(facts, gpu, backend)
+    if not covered:
+        return "roofline"
+    return "estimated" if "estimated" in how else "silicon"

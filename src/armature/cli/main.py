@@ -5,6 +5,7 @@ Only typer is imported here; each command imports its rooms when it runs, so tha
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -14,7 +15,7 @@ from typing import Annotated
 import typer
 
 from armature import __version__
-from armature.cli import look, plan, run
+from armature.cli import demo, look, plan, run
 from armature.errors import ArmatureError, OutputFailed
 
 __all__ = ["EXIT_CODES", "app", "main"]
@@ -34,6 +35,8 @@ EXIT_CODES: dict[int, str] = {
     141: "the reader of the output went away",
 }
 
+_NO_ROOM = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT)
+
 _EPILOG = "\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items())
 
 app = typer.Typer(
@@ -44,7 +47,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
-for _module in (plan, run, look):
+for _module in (plan, run, look, demo):
     _module.register(app)
 
 
@@ -76,24 +79,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
         result = app(
             args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="armature"
         )
-        _flush()
+        sys.stdout.flush()
     except ArmatureError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return _fail("interrupted", 130)
-    except BrokenPipeError:
+    except (BrokenPipeError, SystemExit):  # SystemExit is how typer answers a closed pipe
         _swallow_stdout()
         return 141
+    except OSError as error:
+        if error.errno in _NO_ROOM:
+            _swallow_stdout()
+            return _fail(f"Cannot write the output: {error.strerror}.", OutputFailed.exit_code)
+        return _fail_bug(error)
     except Exception as error:
         if _is_usage_error(error):
             return _fail_usage(error)
-        if os.environ.get("ARMATURE_DEBUG"):
-            traceback.print_exc()
-        return _fail(
-            f"{type(error).__name__}: {error}\n  This is a bug in Armature {__version__}; please report it with"
-            " the output of the same command under ARMATURE_DEBUG=1.",
-            70,
-        )
+        return _fail_bug(error)
     if result == 130:  # how typer returns a KeyboardInterrupt
         return _fail("interrupted", 130)
     return result if isinstance(result, int) else 0
@@ -101,14 +103,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fail(message: str, code: int) -> int:
     try:
-        _flush()
-    except (BrokenPipeError, OutputFailed):
+        sys.stdout.flush()
+    except OSError:
         _swallow_stdout()
     try:
         print(f"error: {message}", file=sys.stderr, flush=True)
     except OSError:  # stderr is gone or full: the exit code is all that can still be said
         return code
     return code
+
+
+def _fail_bug(error: Exception) -> int:
+    if os.environ.get("ARMATURE_DEBUG"):
+        traceback.print_exception(error)
+    return _fail(
+        f"{type(error).__name__}: {error}\n  This is a bug in Armature {__version__}; please report it with"
+        " the output of the same command under ARMATURE_DEBUG=1.",
+        70,
+    )
 
 
 def _is_usage_error(error: Exception) -> bool:
@@ -123,21 +135,10 @@ def _fail_usage(error: Exception) -> int:
     return _fail(f"{message}\n  `{command} --help` shows how it is used.", 2)
 
 
-def _flush() -> None:
-    """Flush stdout while an error can still be told. Raises BrokenPipeError or OutputFailed."""
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        _swallow_stdout()
-        raise OutputFailed(f"Cannot write to the standard output: {error.strerror}.") from None
-
-
 def _swallow_stdout() -> None:
     """Point stdout at nothing, so that the interpreter's own flush at exit has nothing to complain about."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     try:
-        os.dup2(devnull, sys.stdout.fileno())
+        os.dup2(devnull, 1)
     finally:
         os.close(devnull)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from armature.graph.build import Graph
     from armature.search.profile import Profile
 
-__all__ = ["graph_files", "register"]
+__all__ = ["graph_files", "graph_yaml", "register"]
 
 Estimator = Literal["auto", "silicon", "roofline"]
 ApiVersion = Literal["v1beta1", "v1alpha1"]
@@ -98,6 +98,11 @@ def graph_files(profile: Profile, graph: Graph, api_version: ApiVersion) -> dict
     if extras:
         files["extras.yaml"] = _yaml(extras)
     return files
+
+
+def graph_yaml(graph: Graph, api_version: ApiVersion) -> bytes:
+    """The graph alone, as YAML."""
+    return _yaml(_documents(graph, api_version)[-1:])
 
 
 def _documents(graph: Graph, api_version: ApiVersion) -> list[dict[str, Any]]:

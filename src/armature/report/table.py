@@ -10,17 +10,19 @@ from armature.search.profile import Candidate, Profile
 
 __all__ = ["candidate_named", "candidate_table", "table_candidates"]
 
-_GAP = "  "
-
 
 @dataclass(frozen=True, slots=True)
 class _Column:
-    """`give_way`: columns with a higher number leave first when the table is too wide; 0 never leaves."""
+    """`give_way`: columns with a higher number leave first when the table is too wide; 0 never leaves.
+
+    narrow: what takes its place when it leaves.
+    """
 
     head: str
     cell: Callable[[Candidate], str]
     left: bool = False
     give_way: int = 0
+    narrow: Callable[[Candidate], str] | None = None
 
 
 def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]:
@@ -68,8 +70,13 @@ def candidate_table(
         _Column("layout", lambda c: layout(c, glyphs, backend=not one_backend), left=True),
         _Column("GPUs", lambda c: f"{c.gpus}"),
         _Column("TTFT ms", lambda c: amount(c.ttft_ms.value)),
-        _Column("ITL ms", lambda c: amount(c.itl_ms.value)),
-        _Column("80 % band", lambda c: band(c.itl_ms, glyphs).partition(" ")[2], left=True, give_way=2),
+        _Column(
+            "ITL ms",
+            lambda c: band(c.itl_ms, glyphs),
+            left=True,
+            give_way=2,
+            narrow=lambda c: amount(c.itl_ms.value),
+        ),
         _Column("tok/s/GPU", lambda c: amount(c.tokens_per_s_per_gpu)),
         _Column("tok/s/user", lambda c: amount(c.tokens_per_s_per_user)),
         _Column("in flight", lambda c: f"{c.concurrency:,.0f}", give_way=4),
@@ -80,27 +87,36 @@ def candidate_table(
     if not any(c.margins or not c.carries_load for c in candidates):
         columns.pop()
     ids = ["", *(c.id for c in candidates)]
-    filled = [(column, [column.head, *(column.cell(c) for c in candidates)]) for column in columns]
-    return tuple(zip(ids, _fit(filled, width), strict=True))
+    return tuple(zip(ids, _fit(columns, candidates, width), strict=True))
 
 
-def _fit(filled: Sequence[tuple[_Column, list[str]]], width: int) -> list[str]:
-    """Rows of padded cells; columns leave, the highest `give_way` first, until the rows fit."""
-    kept = list(filled)
+def _fit(columns: Sequence[_Column], candidates: Sequence[Candidate], width: int) -> list[str]:
+    """Rows of padded cells; columns leave, the highest `give_way` first, until the rows fit; then gaps narrow."""
+    kept = list(columns)
     while True:
-        lines = _rows(kept)
-        leaving = max((column.give_way for column, _ in kept), default=0)
-        if leaving == 0 or max(map(len, lines)) <= width:
+        lines = _rows(kept, candidates, "  ")
+        if max(map(len, lines)) <= width:
             return lines
-        kept = [(column, cells) for column, cells in kept if column.give_way != leaving]
+        leaving = max(column.give_way for column in kept)
+        if leaving == 0:
+            return _rows(kept, candidates, " ")
+        kept = [left for column in kept for left in _without(column, leaving)]
 
 
-def _rows(filled: Sequence[tuple[_Column, list[str]]]) -> list[str]:
+def _without(column: _Column, leaving: int) -> list[_Column]:
+    """The column, or what takes its place when it is its turn to leave."""
+    if column.give_way != leaving:
+        return [column]
+    return [] if column.narrow is None else [_Column(column.head, column.narrow)]
+
+
+def _rows(columns: Sequence[_Column], candidates: Sequence[Candidate], gap: str) -> list[str]:
     padded = []
-    for column, cells in filled:
+    for column in columns:
+        cells = [column.head, *(column.cell(candidate) for candidate in candidates)]
         size = max(map(len, cells))
         padded.append([cell.ljust(size) if column.left else cell.rjust(size) for cell in cells])
-    return [_GAP.join(cells).rstrip() for cells in zip(*padded, strict=True)]
+    return [gap.join(cells).rstrip() for cells in zip(*padded, strict=True)]
 
 
 def _meets(candidate: Candidate) -> bool:

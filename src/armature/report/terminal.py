@@ -111,14 +111,18 @@ def _table(profile: Profile, width: int, glyphs: Glyphs) -> Iterable[Line]:
             met = candidate.meets_sla and candidate.carries_load
             yield Line(text, _style(candidate) if id == profile.pick else "" if met else "dim")
     hidden = len(profile.candidates) - (len(rows) - 1)
-    counted = ", ".join(
-        f"{count:,} {what.replace('_', ' ')}" for what, count in profile.considered.items() if count
-    )
+    counted = ", ".join(f"{n:,} {_considered(what)}" for what, n in profile.considered.items() if n)
     words = [f"{hidden:,} more candidates in the profile"] if hidden else []
     if counted:
         words.append(f"considered: {counted}")
     if words:
         yield from _wrapped("; ".join(words), width, "    ", "    ", "dim")
+
+
+def _considered(what: str) -> str:
+    """`points_missing_ttft_ms` as `points missing TTFT`."""
+    words = what.removesuffix("_ms").split("_")
+    return " ".join(word.upper() if word in ("ttft", "itl", "e2e") else word for word in words)
 
 
 def _picture(profile: Profile, width: int) -> list[str]:
@@ -205,12 +209,13 @@ def _list(
 
 
 def _wrapped(text: str, width: int, first: str, rest: str, style: str = "") -> Iterable[Line]:
+    """The text in lines of at most `width`; a number and its unit stay together."""
     for line in textwrap.wrap(
-        text,
+        text.replace(" ms", "\u00a0ms").replace(" %", "\u00a0%"),
         width,
         initial_indent=first,
         subsequent_indent=rest,
         break_on_hyphens=False,
         break_long_words=False,
     ):
-        yield Line(line, style)
+        yield Line(line.replace("\u00a0", " "), style)
