@@ -72,6 +72,7 @@ class _Frame:
     anchor: str | None
     key: str | None = None
     keep: bool = True  # False: the value of a refused key is read and dropped
+    merging: bool = False  # the key is an unquoted `<<`
     merges: list[dict[str, Any]] = field(default_factory=list)
     size: int = 1
 
@@ -186,7 +187,7 @@ def _awaits_key(frame: _Frame) -> bool:
 
 def _take_key(frame: _Frame, key: Any, problems: list[Problem], line: int, *, merge: bool = False) -> None:
     assert isinstance(frame.value, dict)
-    frame.keep = True
+    frame.keep, frame.merging = True, merge
     if not isinstance(key, str):
         shown = "null" if key is None else str(key).lower() if isinstance(key, bool) else str(key)
         mend = f'write "{shown}" in quotes'
@@ -206,7 +207,7 @@ def _put(frame: _Frame, value: Any, size: int) -> None:
         return
     key, frame.key = frame.key, None
     assert key is not None
-    if key == "<<":
+    if frame.merging:
         frame.merges.extend(
             part for part in (value if isinstance(value, list) else [value]) if isinstance(part, dict)
         )

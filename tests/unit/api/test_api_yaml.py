@@ -79,6 +79,10 @@ def test_anchors_and_merge_keys():
     }
 
 
+def test_a_quoted_merge_key_is_a_key():
+    assert value('"<<": {a: 1}') == {"<<": {"a": 1}}
+
+
 def test_every_duplicate_key_is_a_problem_with_its_path_and_line():
     found = problems_of("spec:\n  sla:\n    ttft: 1\n    ttft: 2\n  sla: {}\nspec: 3\n")
     assert found == [
@@ -145,19 +149,39 @@ scalars = (
     | st.integers(-(2**63), 2**63)
     | st.floats(allow_nan=False)
     | st.text()
+    | st.text(alphabet="<=-:#?!&*%@`0179e.+_ \n\t'\"|>~yn", max_size=6)
     | st.sampled_from(
-        ["1e3", "yes", "0644", "12:30", "2026-01-23", "~", "", "a: b", "- x", "a\n b\n", "\n", " x", "#"]
+        [
+            "<<",
+            "=",
+            "1e3",
+            "yes",
+            "0644",
+            "12:30",
+            "2026-01-23",
+            "~",
+            "",
+            "a: b",
+            "- x",
+            "a\n b\n",
+            "\n",
+            " x",
+            "#",
+            "---",
+            "...",
+        ]
     )
 )
+keys = st.text() | st.text(alphabet="<=-:#?!&*%@`0179e.+_ \n\t'\"|>~yn", max_size=4)
 trees = st.recursive(
     scalars,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(keys, inner, max_size=4),
     max_leaves=12,
 )
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.dictionaries(st.text(), trees, max_size=4))
+@given(st.dictionaries(keys, trees, max_size=4))
 def test_what_is_dumped_reads_back_as_the_same_value(tree):
     assert value(dump_yaml(tree)) == tree
 
