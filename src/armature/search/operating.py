@@ -14,7 +14,7 @@ from armature.hardware.inventory import Pool
 from armature.model.facts import ModelFacts
 from armature.model.memory import Fit, kv_bytes_per_sequence
 from armature.model.parallelism import Parallelism
-from armature.perf.estimate import Backend, Band, FloatLike, Floats, Source, StepTimes
+from armature.perf.estimate import Backend, Floats, StepTimes
 from armature.perf.steptable import chunked_prefill_ms
 from armature.search.space import batch_grid
 from armature.workload.shape import Workload
@@ -25,7 +25,6 @@ __all__ = [
     "AggCurve",
     "DecodeCurve",
     "Engine",
-    "WorkerTimes",
     "agg_curve",
     "decode_curve",
     "prefill_ms",
@@ -85,43 +84,6 @@ class DecodeCurve:
     rate: Floats
     itl_ms: Floats
     life_ms: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerTimes:
-    """Step times by requests on a whole attention-DP rank: with pipeline stages each step decodes a stage's share."""
-
-    engine: Engine
-
-    @property
-    def source(self) -> Source:
-        return self.engine.times.source
-
-    @property
-    def prefill_band(self) -> Band:
-        return self.engine.times.prefill_band
-
-    @property
-    def decode_band(self) -> Band:
-        return self.engine.times.decode_band
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.engine.times.notes
-
-    def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
-        return self.engine.times.prefill_ms(isl, batch, prior)
-
-    def decode_ms(self, batch: FloatLike, context: FloatLike) -> Floats:
-        return self.engine.times.decode_ms(self._share(batch), context)
-
-    def mixed_ms(self, prefill_tokens: FloatLike, batch: FloatLike, context: FloatLike) -> Floats:
-        return self.engine.times.mixed_ms(prefill_tokens, self._share(batch), context)
-
-    def _share(self, batch: FloatLike) -> Floats:
-        """Requests of one stage: none stays none, and one is one."""
-        whole = np.asarray(batch, dtype=np.float64)
-        return np.where(whole > 0.0, np.maximum(whole / self.engine.parallelism.pp, 1.0), 0.0)
 
 
 def prefill_ms(engine: Engine, workload: Workload) -> float:

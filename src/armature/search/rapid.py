@@ -19,7 +19,7 @@ from armature.perf.steptable import StepTable, sample
 from armature.search.candidates import Swept, kept_rows
 from armature.search.curves import curves
 from armature.search.explain import considered, reasons
-from armature.search.operating import CHUNK_TOKENS, Engine, WorkerTimes
+from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.space import BACKENDS, parallelisms, stages_that_may_fit
@@ -209,9 +209,9 @@ def _step_table(engine: Engine, facts: ModelFacts, workload: Workload) -> StepTa
     """Wide enough for what a mocker may be asked: twice the workload's lengths, within the model's context."""
     context = min(facts.max_context, 2 * (workload.isl + workload.osl))
     return sample(
-        WorkerTimes(engine),
+        engine.times,
         max_isl=max(context, 2),
-        max_batch=engine.max_batch * engine.parallelism.pp,
+        max_batch=engine.max_batch,
         max_context=max(context, 2),
         max_chunk=CHUNK_TOKENS,
     )
