@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the frontend; the exit code."""
     arguments = _parser().parse_args(argv)
     start_logging(arguments.log_level)
-    prometheus_client.disable_created_metrics()  # a second series for each, which nobody reads
+    prometheus_client.disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each, which nobody reads
     try:
         chooser_for(arguments.router_mode, Random())
     except ArmatureError as error:

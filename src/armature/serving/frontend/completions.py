@@ -23,9 +23,9 @@ from armature.serving.frontend.metrics import FrontendMetrics, RequestMetrics
 from armature.serving.frontend.openai_types import (
     ChatRequest,
     CompletionRequest,
+    packed,
     parse_chat,
     parse_completion,
-    prompt_of,
     stop_strings,
 )
 from armature.serving.frontend.pool import Model, WorkerPool
@@ -64,6 +64,7 @@ class CompletionsApp:
         self._max_body = max_body
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        began = self._metrics.clock()
         try:
             body = await _read(receive, self._max_body)
             request = parse_chat(body) if self._endpoint == "chat_completions" else parse_completion(body)
@@ -73,7 +74,9 @@ class CompletionsApp:
         except ApiError as error:
             await send_error(send, error)
             return
-        metrics = self._metrics.request(model.card.name, self._endpoint, stream=bool(request.stream))
+        metrics = self._metrics.request(
+            model.card.name, self._endpoint, stream=bool(request.stream), began=began
+        )
         answer = _Answer(self._endpoint, request, model, metrics, send)
         gone = asyncio.create_task(_disconnected(receive))
         serve = asyncio.create_task(answer.run())
@@ -234,10 +237,9 @@ def _outcome(generation: Generation, text: TextStream, prompt_tokens: int) -> tu
 async def _prompt(request: ChatRequest | CompletionRequest, model: Model) -> _Prompt:
     special = isinstance(request, CompletionRequest)
     if isinstance(request, CompletionRequest):
-        given = prompt_of(request)
-        if isinstance(given, list):
-            return _Prompt(pack_tokens(given), len(given))
-        text = given
+        if isinstance(request.prompt, list):
+            return _Prompt(packed(request.prompt), len(request.prompt))
+        text = request.prompt
     else:
         try:
             text = model.template.render(

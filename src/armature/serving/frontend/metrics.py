@@ -50,12 +50,13 @@ class FrontendMetrics:
         """Prometheus text format."""
         return generate_latest(self.registry)
 
-    def request(self, model: str, endpoint: str, *, stream: bool) -> RequestMetrics:
-        """Begins a request of a served model."""
+    def request(self, model: str, endpoint: str, *, stream: bool, began: float) -> RequestMetrics:
+        """Begins a request of a served model that came in at `began` (of `clock`)."""
         children = self._children.get(model)
         if children is None:
             children = self._children[model] = _Children(self, model)
-        return RequestMetrics(self, children, model, endpoint, "stream" if stream else "unary")
+        labels = (self.namespace, model, endpoint, "stream" if stream else "unary")
+        return RequestMetrics(self, children, labels, began)
 
     def _gauge(self, name: str, text: str) -> Gauge:
         return Gauge(f"dynamo_frontend_{name}", text, _MODEL, registry=self.registry)
@@ -83,13 +84,13 @@ class RequestMetrics:
     """One request's contribution. Every begun request must be ended, once, by `end`."""
 
     def __init__(
-        self, metrics: FrontendMetrics, children: _Children, model: str, endpoint: str, request_type: str
+        self, metrics: FrontendMetrics, children: _Children, labels: tuple[str, ...], began: float
     ) -> None:
         self._metrics = metrics
         self._children = children
-        self._labels = (metrics.namespace, model, endpoint, request_type)
+        self._labels = labels
         self._clock = metrics.clock
-        self._began = self._clock()
+        self._began = began
         self._last: float | None = None
         self._stage: tuple[str, str] | None = None
         self.output_tokens = 0

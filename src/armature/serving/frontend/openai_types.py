@@ -12,11 +12,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from armature.serving.frontend.errors import invalid
+from armature.serving.transport.messages import pack_tokens
 
 __all__ = [
     "ChatRequest",
     "CompletionRequest",
     "StreamOptions",
+    "packed",
     "parse_chat",
     "parse_completion",
     "stop_strings",
@@ -86,7 +88,7 @@ def parse_chat(body: bytes) -> ChatRequest:
 
 
 def parse_completion(body: bytes) -> CompletionRequest:
-    """Raises ApiError 400 naming the field."""
+    """Raises ApiError 400 naming the field; token ids are checked by `packed`."""
     request = _decode(_completion, body)
     _check_common(request)
     if request.echo:
@@ -95,25 +97,26 @@ def parse_completion(body: bytes) -> CompletionRequest:
         raise invalid("suffix is not served here.", param="suffix")
     if request.best_of not in (None, 1):
         raise invalid("best_of may only be 1.", param="best_of")
-    prompt_of(request)
+    prompt: Any = request.prompt
+    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
+        request.prompt = prompt[0]
+    if not request.prompt:
+        raise invalid("prompt must not be empty.", param="prompt")
     return request
 
 
-def prompt_of(request: CompletionRequest) -> str | list[int]:
-    """The one prompt of a request: text or token ids. Raises ApiError 400."""
-    prompt: Any = request.prompt
-    if isinstance(prompt, list) and len(prompt) == 1 and isinstance(prompt[0], str | list):
-        prompt = prompt[0]
-    if not prompt:
-        raise invalid("prompt must not be empty.", param="prompt")
-    if isinstance(prompt, str):
-        return prompt
-    if any(isinstance(item, str | list) for item in prompt):
-        raise invalid("Several prompts in one request are not served; send one each.", param="prompt")
-    if not all(type(item) is int and 0 <= item < 2**32 for item in prompt):
-        raise invalid("prompt must be text or a list of token ids.", param="prompt")
-    tokens: list[int] = prompt
-    return tokens
+def packed(tokens: list[Any]) -> bytes:
+    """A prompt given as token ids, packed for the transport. Raises ApiError 400 for anything else."""
+    try:
+        return pack_tokens(tokens)
+    except (TypeError, OverflowError):
+        several = any(isinstance(item, str | list) for item in tokens)
+        message = (
+            "Several prompts in one request are not served; send one each."
+            if several
+            else "prompt must be text or a list of token ids, each from 0 to 2**32 - 1."
+        )
+        raise invalid(message, param="prompt") from None
 
 
 def stop_strings(stop: str | list[str] | None) -> tuple[str, ...]:

@@ -31,7 +31,13 @@ from armature.serving.mocker.system_server import SystemServer
 from armature.serving.mocker.text import Speaker
 from armature.serving.mocker.timing import StepClock
 from armature.serving.mocker.worker import MockWorker
-from armature.serving.process import announce_ready, on_stop_signals, run_process, start_logging
+from armature.serving.process import (
+    announce_ready,
+    on_stop_signals,
+    precise_event_loop,
+    run_process,
+    start_logging,
+)
 from armature.serving.transport.listen import listen_tcp
 from armature.serving.transport.server import WorkerServer
 
@@ -47,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs the worker; the exit code."""
     arguments = _parser().parse_args(argv)
     start_logging(arguments.log_level)
-    return run_process(lambda: _serve(arguments))
+    return run_process(lambda: _serve(arguments), precise_event_loop)
 
 
 async def _serve(arguments: argparse.Namespace) -> None:

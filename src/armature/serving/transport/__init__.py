@@ -1,0 +1,1 @@
+"""How frontends and workers talk, and the sockets they listen on."""
