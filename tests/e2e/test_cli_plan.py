@@ -59,50 +59,6 @@ def test_json_is_json_and_holds_the_same_graph(tmp_path):
     assert data["reasons"]
 
 
-def test_the_older_api_version_on_demand(tmp_path):
-    done = armature("plan", QUICKSTART, "--json", "--api-version", "v1alpha1", home=tmp_path)
-    assert json.loads(done.stdout)["dgd"]["apiVersion"] == "nvidia.com/v1alpha1"
-
-
-def test_stdin_hardware_backend_and_prices(tmp_path):
-    text = REQUEST.replace("  hardware: {gpuSku: h200_sxm, totalGpus: 8}\n", "")
-    options = ["--hardware", "2x4xh100_sxm", "--backend", "sglang", "--price", "h100_sxm=2.5", "--json"]
-    done = armature("plan", "-", *options, stdin=text, home=tmp_path)
-    assert done.returncode == 0, done.stderr
-    data = json.loads(done.stdout)
-    assert [(p["sku"], p["gpus"], p["nodes"]) for p in data["inventory"]] == [("h100_sxm", 8, 2)]
-    assert {c["backend"] for c in data["candidates"]} == {"sglang"}
-    assert data["pick"]["cost_per_million_tokens"] > 0
-
-
-def test_hardware_on_the_command_line_wins_over_the_request(tmp_path):
-    done = armature("plan", "-", "--hardware", "4xl40s", "--json", stdin=REQUEST, home=tmp_path)
-    assert done.returncode == 0, done.stderr
-    assert [(p["sku"], p["gpus"]) for p in json.loads(done.stdout)["inventory"]] == [("l40s", 4)]
-
-
-def test_another_candidate_of_the_table(tmp_path):
-    plain = json.loads(armature("plan", QUICKSTART, "--json", home=tmp_path).stdout)
-    other = armature("plan", QUICKSTART, "--json", "--candidate", "2", home=tmp_path)
-    assert other.returncode == 0, other.stderr
-    chosen = json.loads(other.stdout)
-    assert any("candidate 2" in note for note in chosen["notes"])
-    assert chosen["pick"] == plain["pick"]
-    by_id = armature("plan", QUICKSTART, "--json", "--candidate", plain["table"][1], home=tmp_path)
-    assert json.loads(by_id.stdout)["dgd"] == chosen["dgd"]
-
-
-def test_strict_sla_fails_after_the_plan_is_printed(tmp_path):
-    text = REQUEST + "  sla: {ttft: 1, itl: 0.1}\n"
-    assert armature("plan", "-", stdin=text, home=tmp_path).returncode == 0
-    done = armature("plan", "-", "--strict-sla", "-o", tmp_path / "out", stdin=text, home=tmp_path)
-    assert done.returncode == 5
-    assert "MISSES the SLA" in done.stdout
-    assert "error: The SLA is missed" in done.stderr
-    assert (tmp_path / "out" / "dgd.yaml").exists()
-    assert armature("plan", QUICKSTART, "--strict-sla", home=tmp_path).returncode == 0
-
-
 def test_validate_lists_every_problem_of_every_file(tmp_path):
     bad, worse = tmp_path / "bad.yaml", tmp_path / "worse.yaml"
     bad.write_text(REQUEST.replace("isl: 4000", "isl: 0").replace("totalGpus: 8", "totalGpus: -1"))
@@ -122,29 +78,6 @@ def test_validate_lists_every_problem_of_every_file(tmp_path):
 def test_validate_reads_stdin(tmp_path):
     done = armature("validate", "-", stdin=REQUEST, home=tmp_path)
     assert (done.returncode, done.stdout) == (0, "ok -: DynamoGraphDeploymentRequest test\n")
-
-
-def test_hardware_reads_product_strings_and_descriptions(tmp_path):
-    assert "h100_sxm" in armature("hardware", "NVIDIA-H100-80GB-HBM3", home=tmp_path).stdout
-    out = armature("hardware", "--hardware", "2x8xh200_sxm", home=tmp_path).stdout
-    assert "h200_sxm" in out
-    assert "16" in out
-    catalog = armature("hardware", "--catalog", home=tmp_path).stdout
-    for sku in ("h200_sxm", "mi300", "gb300", "l40s"):
-        assert f"\n{sku} " in catalog
-    unknown = armature("hardware", "--hardware", "nonsense", home=tmp_path)
-    assert unknown.returncode == 2
-
-
-def test_models_lists_and_shows(tmp_path):
-    names = armature("models", home=tmp_path).stdout.splitlines()
-    assert "Qwen/Qwen3-32B" in names
-    shown = armature("models", "Qwen/Qwen3-32B-FP8", "--offline", home=tmp_path)
-    assert shown.returncode == 0, shown.stderr
-    for words in ("architecture", "weights", "h200_sxm", "Smallest worker"):
-        assert words in shown.stdout
-    none = armature("models", "no-such-model", home=tmp_path)
-    assert none.returncode == 3
 
 
 def test_support_says_where_numbers_come_from(tmp_path):

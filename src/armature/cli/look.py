@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["register"]
 
-_GB = 1e9
+_GB, _GIB = 1e9, 2**30
 _SEQUENCE_TOKENS = 8192  # what one request holds where a command must assume a length
 _MODEL = typer.Argument(metavar="MODEL", help="A model name, or a directory with config.json.")
 _OFFLINE = typer.Option("--offline", help="Never ask the model hub.")
@@ -106,7 +106,7 @@ def hardware(
 
 def _print_gpus(gpus: Iterable[Gpu]) -> None:
     rows: list[Sequence[str]] = [
-        ("SKU", "memory GB", "TB/s", "fp16 TFLOPS", "fp8 TFLOPS", "link", "GPUs/node", "W", "figures from")
+        ("SKU", "memory GiB", "TB/s", "fp16 TFLOPS", "fp8 TFLOPS", "link", "GPUs/node", "W", "figures from")
     ]
     for gpu in gpus:
         flops = [f"{gpu.flops[d] / 1e12:,.0f}" if d in gpu.flops else "-" for d in ("fp16", "fp8")]
@@ -114,7 +114,7 @@ def _print_gpus(gpus: Iterable[Gpu]) -> None:
         rows.append(
             (
                 gpu.sku,
-                f"{gpu.vram_bytes / _GB:,.0f}",
+                f"{gpu.vram_bytes / _GIB:,.0f}",
                 f"{gpu.bandwidth_bytes_per_s / 1e12:.2f}",
                 *flops,
                 gpu.link,
@@ -127,10 +127,10 @@ def _print_gpus(gpus: Iterable[Gpu]) -> None:
 
 
 def _print_inventory(inventory: Inventory) -> None:
-    rows: list[Sequence[str]] = [("SKU", "GPUs", "nodes", "GPUs/node", "memory GB", "RDMA")]
+    rows: list[Sequence[str]] = [("SKU", "GPUs", "nodes", "GPUs/node", "memory GiB", "RDMA")]
     for pool in inventory.pools:
         rdma = pool.rdma_resource or ("yes" if pool.rdma else "not known")
-        memory = f"{pool.gpu.vram_bytes / _GB:,.0f}"
+        memory = f"{pool.gpu.vram_bytes / _GIB:,.0f}"
         counts = (str(pool.gpus), str(pool.nodes), str(pool.gpus_per_node))
         rows.append((pool.gpu.sku + (" (estimated)" if pool.gpu.estimated else ""), *counts, memory, rdma))
     print_rows(rows, left={0, 5})
@@ -171,7 +171,11 @@ def _print_model(facts: ModelFacts) -> None:
     from armature.hardware.catalog import GPUS
 
     attention, moe, quantisation = facts.attention, facts.moe, facts.quantisation
-    heads = f"{attention.heads} heads, {attention.kv_heads} KV heads of {attention.head_dim}"
+    heads = f"{attention.heads} heads, "
+    if attention.kind == "mla":
+        heads += f"{attention.kv_lora_rank} + {attention.rope_head_dim} elements of KV per token"
+    else:
+        heads += f"{attention.kv_heads} KV heads of {attention.head_dim}"
     experts = f"{moe.experts} experts, {moe.experts_per_token} per token" if moe else "none"
     said = [
         ("model", facts.name),

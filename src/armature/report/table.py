@@ -28,7 +28,8 @@ class _Column:
 def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]:
     """The candidates worth a line: the pick, then what meets the SLA by tokens/s/GPU, then the rest (PAR-04).
 
-    The runner-up and the best of each mode are always among them; the front comes before what lies behind it.
+    One line per layout. The runner-up and the best of each mode are always among them, and the front comes before
+    what lies behind it.
     """
     by_yield = sorted(profile.candidates, key=lambda c: (-c.tokens_per_s_per_gpu, c.id))
     meets = [c for c in by_yield if _meets(c)]
@@ -41,7 +42,10 @@ def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]
     wanted += [c for c in meets if c.id in front]
     wanted += [c for c in by_yield if c.id in front]
     wanted += [*meets, *by_yield]
-    chosen = list({c.id: c for c in wanted}.values())[:limit]
+    best: dict[tuple[object, ...], Candidate] = {}
+    for candidate in wanted:
+        best.setdefault(_layout_key(candidate), candidate)
+    chosen = list(best.values())[:limit]
     chosen.sort(key=lambda c: (c.id != profile.pick, not _meets(c), -c.tokens_per_s_per_gpu, c.id))
     return tuple(chosen)
 
@@ -117,6 +121,12 @@ def _rows(columns: Sequence[_Column], candidates: Sequence[Candidate], gap: str)
         size = max(map(len, cells))
         padded.append([cell.ljust(size) if column.left else cell.rjust(size) for cell in cells])
     return [gap.join(cells).rstrip() for cells in zip(*padded, strict=True)]
+
+
+def _layout_key(candidate: Candidate) -> tuple[object, ...]:
+    """What two points of one layout share."""
+    groups = tuple((group.role, group.sku, group.replicas, group.parallelism) for group in candidate.groups)
+    return (candidate.backend, *groups)
 
 
 def _meets(candidate: Candidate) -> bool:

@@ -71,7 +71,7 @@ def plan_lines(
         Line(f"Choice: {layout(pick, glyphs)}, {_gpus(pick.gpus)}: {_summary(pick)}", _style(pick)),
         *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
         *_margins(pick, width, glyphs),
-        *_list("Why", [*profile.reasons, *_modes(profile, glyphs)], _MAX_REASONS, width, glyphs),
+        *_list("Why", profile.reasons, _MAX_REASONS, width, glyphs),
         *_list("Notes", _notes(profile, notes), _MAX_NOTES, width, glyphs, style="dim"),
     ]
     return tuple(lines) if unicode else tuple(Line(plain(line.text), line.style) for line in lines)
@@ -167,28 +167,6 @@ def _margins(pick: Candidate, width: int, glyphs: Glyphs) -> Iterable[Line]:
     """Every stated target with its prediction, on as few lines as they need."""
     said = f" {glyphs.dot} ".join(margin_sentence(margin, pick) for margin in pick.margins)
     yield from _wrapped(said, width, "  ", "  ", "" if all(margin.met for margin in pick.margins) else "red")
-
-
-def _modes(profile: Profile, glyphs: Glyphs) -> list[str]:
-    """How the best aggregated and disaggregated layouts compare, when no load limits both (AIC-06)."""
-    if profile.workload.get("request_rate") or profile.workload.get("concurrency"):
-        return []
-    meets = [c for c in profile.candidates if c.meets_sla and c.carries_load]
-    best: dict[str, Candidate] = {}
-    for mode in ("agg", "disagg"):
-        of_mode = [c for c in meets or profile.candidates if c.mode == mode]
-        if of_mode:
-            best[mode] = max(of_mode, key=lambda c: c.tokens_per_s_per_gpu)
-    if len(best) < 2 or best["agg"].tokens_per_s_per_gpu <= 0:
-        return []
-    ratio = best["disagg"].tokens_per_s_per_gpu / best["agg"].tokens_per_s_per_gpu
-    among = "of those that meet the SLA, " if meets and profile.picked.margins else ""
-    agg, disagg = (layout(best[mode], glyphs, backend=False) for mode in ("agg", "disagg"))
-    sentence = (
-        f"the best disaggregated layout ({disagg}) gives {ratio:.2f}{glyphs.times} the tokens/s/GPU of "
-    )
-    sentence = f"{among}{sentence}the best aggregated one ({agg})"
-    return [sentence[0].upper() + sentence[1:]]
 
 
 def _notes(profile: Profile, others: Sequence[str]) -> list[str]:

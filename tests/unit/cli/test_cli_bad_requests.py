@@ -153,7 +153,7 @@ def test_all_problems_come_at_once(stdin, refused):
 
 def test_a_candidate_that_does_not_exist(stdin, refused):
     stdin(REQUEST.encode())
-    refused(["plan", "-", "--candidate", "agg-of-dreams"], 1, ["agg-of-dreams"])
+    refused(["plan", "-", "--estimator", "roofline", "--candidate", "agg-of-dreams"], 1, ["agg-of-dreams"])
 
 
 def test_a_model_too_large_says_what_would_fit(stdin, refused):
