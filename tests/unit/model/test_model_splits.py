@@ -18,7 +18,11 @@ from armature.model.splits import splits
         ("Qwen/Qwen3-30B-A3B-FP8", Parallelism(tp=8, moe_tp=8), False),  # fp8: 96 is no whole block
         ("Qwen/Qwen3-30B-A3B-FP8", Parallelism(tp=8, moe_ep=8), True),
         ("deepseek-ai/DeepSeek-R1", Parallelism(tp=16, moe_ep=16), True),
-        ("deepseek-ai/DeepSeek-R1", Parallelism(tp=32, moe_ep=32), False),  # dense MLP: 18432 / 32 = 4.5 blocks
+        (
+            "deepseek-ai/DeepSeek-R1",
+            Parallelism(tp=32, moe_ep=32),
+            False,
+        ),  # dense MLP: 18432 / 32 = 4.5 blocks
         ("deepseek-ai/DeepSeek-R1", Parallelism(dp=32, moe_ep=32), True),
         ("Qwen/Qwen3-8B", Parallelism(moe_ep=2), False),  # no experts
         ("Qwen/Qwen3-8B", Parallelism(pp=64), False),  # 36 layers
