@@ -129,15 +129,17 @@ def _measure(spec: EngineSpec) -> LatticeTimes:
         decode[:, at], [np.array([v.decode_ms(b, _REFERENCE_CONTEXT) for b in BATCHES]) for v in variants]
     )
     decode = decode + (in_decode.values - decode[:, at])[:, None]
-    notes += _note("slower in {dtype} than in bf16; the bf16 times are used", spec, in_prefill, in_decode)
+    notes += _note("slower in {dtype} than in bf16, so the bf16 times are used", spec, in_prefill, in_decode)
 
     ideal = RooflineTimes(spec, IDEAL)
     floor_prefill = above_floor(in_prefill.values, ideal.prefill_ms(np.array(TOKENS)))
     floor_decode = above_floor(decode, ideal.decode_ms(np.array(BATCHES)[:, None], np.array(CONTEXTS)))
-    notes += _note("faster than the hardware can be; raised to its limit", spec, floor_prefill, floor_decode)
+    notes += _note(
+        "faster than the hardware can be, so raised to its limit", spec, floor_prefill, floor_decode
+    )
 
     rising_prefill, rising_decode = never_falling(floor_prefill.values), never_falling(floor_decode.values)
-    notes += _note("falling as the step grows; held level", spec, rising_prefill, rising_decode)
+    notes += _note("falling as the step grows, so held level", spec, rising_prefill, rising_decode)
 
     estimated = aic.SYSTEMS[spec.gpu.sku] in aic.ESTIMATED_SYSTEMS
     source: Source = "estimated" if estimated else "silicon"
@@ -166,7 +168,7 @@ def _compile(spec: EngineSpec) -> tuple[Handle, dict[str, str], tuple[str, ...]]
         ({}, ()),
         (
             {"fmha_quant_mode": "bfloat16"},
-            ("prefill attention is priced in bf16: its fp8 kernel is not measured",),
+            ("Prefill attention is priced in bf16: its fp8 kernel is not measured.",),
         ),
     ):
         try:
@@ -202,12 +204,12 @@ def _variants(spec: EngineSpec, modes: dict[str, str]) -> list[Handle]:
 def _note(fault: str, spec: EngineSpec, prefill: Mended, decode: Mended) -> tuple[str, ...]:
     """One line on what a guard mended, when that was more than noise."""
     parts = [
-        f"{name} {mended.share:.0%} of points, by up to {mended.worst:.1f}x"
+        f"{name} at {100 * mended.share:.0f} % of points by up to {mended.worst:.1f} x"
         for name, mended in (("prefill", prefill), ("decode", decode))
         if mended.share > 0 and mended.worst > 1 + TOLERANCE
     ]
     dtype = spec.facts.quantisation.linear
     if spec.facts.is_moe and dtype not in _QUANTISED:
         dtype = spec.facts.quantisation.experts
-    text = f"measured table mended ({'; '.join(parts)}): {fault.format(dtype=dtype)}"
+    text = f"Measured step times were {fault.format(dtype=dtype)} ({', '.join(parts)})."
     return (text,) if parts else ()

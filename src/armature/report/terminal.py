@@ -21,7 +21,6 @@ from armature.report.words import (
     band,
     layout,
     load,
-    margin_sentence,
     plain,
 )
 from armature.search.profile import Candidate, Profile
@@ -70,7 +69,6 @@ def plan_lines(
         Line(""),
         Line(f"Choice: {layout(pick, glyphs)}, {_gpus(pick.gpus)}: {_summary(pick)}", _style(pick)),
         *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
-        *_margins(pick, width, glyphs),
         *_list("Why", profile.reasons, _MAX_REASONS, width, glyphs),
         *_list("Notes", _notes(profile, notes), _MAX_NOTES, width, glyphs, style="dim"),
     ]
@@ -134,8 +132,7 @@ def _gpus(count: int) -> str:
 
 
 def _summary(pick: Candidate) -> str:
-    missed = [margin for margin in pick.margins if not margin.met]
-    if missed or not pick.meets_sla:
+    if any(not margin.met for margin in pick.margins):
         return "the closest there is, but it MISSES the SLA"
     if not pick.carries_load:
         return "the closest there is, but it does NOT carry the load"
@@ -161,12 +158,6 @@ def _figures(pick: Candidate, glyphs: Glyphs) -> str:
     if pick.cost_per_million_tokens is not None:
         parts.append(f"{amount(pick.cost_per_million_tokens)} per million tokens")
     return f" {glyphs.dot} ".join(parts)
-
-
-def _margins(pick: Candidate, width: int, glyphs: Glyphs) -> Iterable[Line]:
-    """Every stated target with its prediction, on as few lines as they need."""
-    said = f" {glyphs.dot} ".join(margin_sentence(margin, pick) for margin in pick.margins)
-    yield from _wrapped(said, width, "  ", "  ", "" if all(margin.met for margin in pick.margins) else "red")
 
 
 def _notes(profile: Profile, others: Sequence[str]) -> list[str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from armature.search.profile import Candidate, Group, Margin, Number, Profile
+from armature.search.profile import Candidate, Group, Number, Profile
 
 __all__ = [
     "ASCII",
@@ -18,7 +18,6 @@ __all__ = [
     "band",
     "layout",
     "load",
-    "margin_sentence",
     "plain",
     "verdict",
 ]
@@ -67,7 +66,6 @@ _PLAIN = str.maketrans(
     }
 )
 
-_MARGIN_NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "request"}
 
 
 def plain(text: str) -> str:
@@ -122,24 +120,3 @@ def load(profile: Profile, glyphs: Glyphs) -> str:
     if workload.get("concurrency"):
         words.append(f"{workload['concurrency']:,.0f} in flight")
     return ", ".join(words)
-
-
-def margin_sentence(margin: Margin, candidate: Candidate) -> str:
-    """One target beside its prediction: by how much it is met or missed, and whether the band crosses it."""
-    name = _MARGIN_NAMES.get(margin.name, margin.name)
-    unit = " ms" if margin.name.endswith("_ms") else ""
-    says = f"{name} {amount(margin.predicted)} of {amount(margin.target)}{unit}"
-    number = {"ttft_ms": candidate.ttft_ms, "itl_ms": candidate.itl_ms, "e2e_ms": candidate.e2e_ms}.get(
-        margin.name
-    )
-    if not margin.met:
-        return f"{says}: missed by {_percent(margin.ratio - 1)}"
-    spare = f"{says}: {_percent(1 - margin.ratio)} to spare"
-    if number is not None and number.high > margin.target:
-        return f"{spare}, at risk (may reach {amount(number.high)}{unit})"
-    return spare
-
-
-def _percent(share: float) -> str:
-    percent = 100 * share
-    return f"{percent:.0f} %" if percent >= 9.95 or percent == 0 else f"{percent:.1f} %"

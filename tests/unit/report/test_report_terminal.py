@@ -15,7 +15,7 @@ from armature.errors import ArmatureError
 from armature.report import front_picture, plan_json, print_plan
 from armature.report.table import candidate_named, candidate_table, table_candidates
 from armature.report.terminal import plan_lines
-from armature.report.words import ASCII, UNICODE, amount, layout, margin_sentence, plain
+from armature.report.words import ASCII, UNICODE, amount, layout, plain
 
 
 def text_of(made, width=100, *, unicode=True):
@@ -102,20 +102,16 @@ def test_markup_in_a_name_is_printed_as_it_is():
     assert "[red]x[/red]" in out.getvalue()
 
 
-def test_a_missed_target_says_by_how_much():
+def test_a_missed_target_is_marked():
     missed = candidate("agg-1", itl_ms=42.0)
     text = text_of(profile([missed, DISAGG]))
     assert "MISSES the SLA" in text
-    assert "ITL 42.0 of 30.0 ms: missed by 40 %" in text
     assert next(line for line in text.splitlines() if "▸1" in line).endswith("✗")
 
 
 def test_a_band_across_the_target_is_at_risk():
     risky = candidate("agg-1", itl_ms=28.0, at_risk=True)
-    assert margin_sentence(risky.margins[1], risky) == (
-        "ITL 28.0 of 30.0 ms: 6.7 % to spare, at risk (may reach 33.6 ms)"
-    )
-    assert "at risk" in text_of(profile([risky, DISAGG]))
+    assert "meets the SLA, but is at risk" in text_of(profile([risky, DISAGG]))
 
 
 def test_a_load_that_is_not_carried_is_said():
