@@ -33,7 +33,12 @@ def first_sentence(path: Path) -> str:
 
 
 def map_text() -> str:
-    lines = ["# Map", "", "Every module in one line, from the top layer down. Made by `python docs/make_map.py`.", ""]
+    lines = [
+        "# Map",
+        "",
+        "Every module in one line, from the top layer down. Made by `python docs/make_map.py`.",
+        "",
+    ]
     for room, purpose in LAYERS:
         lines += [f"## `{room}/`: {purpose}", "", "| module | why it exists |", "|---|---|"]
         for path in sorted((PACKAGE / room).rglob("*.py")):
