@@ -123,7 +123,7 @@ def _engines(
     prefills: list[Engine] = []
     unfit = 0
     for pool in inventory.pools:
-        kv_dtype = default_kv_dtype(facts, "fp8" in pool.gpu.flops)
+        kv_dtype = default_kv_dtype(facts, pool.gpu.has_fp8)
         shapes = parallelisms(facts, pool)
         if not any(_fit(facts, p, pool, workload, kv_dtype).fits for p in shapes):
             shapes = stages_that_may_fit(facts, pool)
@@ -251,17 +251,12 @@ def _pool(pool: Pool) -> InventoryPool:
 
 
 def _nothing_fits(inventory: Inventory, facts: ModelFacts, workload: Workload) -> NothingFits:
+    """Says of each pool why its widest worker does not hold the model, and what would."""
     lines = []
     for pool in inventory.pools:
-        kv_dtype = default_kv_dtype(facts, "fp8" in pool.gpu.flops)
         widest = max(parallelisms(facts, pool), key=lambda p: p.gpus, default=Parallelism())
-        needed = _fit(facts, widest, pool, workload, kv_dtype)
-        count = (
-            f"at least {needed.gpus_needed} of them"
-            if needed.gpus_needed
-            else "more than 64 of them, or larger GPUs"
-        )
-        lines.append(f"{pool.gpus} x {pool.gpu.sku}: {needed.reason}. It needs {count}.")
+        answer = _fit(facts, widest, pool, workload, default_kv_dtype(facts, pool.gpu.has_fp8))
+        lines.append(f"{pool.gpus} x {pool.gpu.sku}: {answer.reason}.")
     tokens = workload.isl + workload.osl
     return NothingFits(
         f"{facts.name} with one request of {tokens:,} tokens does not fit.\n  " + "\n  ".join(lines),
