@@ -132,9 +132,9 @@ class _Case:
         """Requests that may be in flight with none beside another on a worker (routing is round-robin)."""
         return min(group.replicas for group in self.candidate.groups)
 
-    def ratio(self, tokens_per_s: float, ttft_ms: float) -> float:
+    def ratio(self, tokens_per_s: float, ttft_ms: float, slower: float) -> float:
         """Slow enough for this machine, and never faster than real."""
-        return round(min(1.0, TOKENS_PER_S / tokens_per_s, ttft_ms / SHORTEST_TTFT_MS), 3)
+        return round(min(1.0, TOKENS_PER_S / tokens_per_s, ttft_ms / SHORTEST_TTFT_MS) / slower, 3)
 
 
 def measure(
@@ -145,14 +145,16 @@ def measure(
     isl: int = 1500,
     osl: int = 24,
     requests: int = 300,
+    slower: float = 1.0,
     report: Callable[[str], None] = lambda _: None,
 ) -> list[Row]:
-    """Runs every layout and compares; three rows each. Raises ArmatureError when a layout cannot be had."""
+    """Runs every layout and compares; three rows each. slower: slows the mockers down that much more, for machines
+    that are busy. Raises ArmatureError when a layout cannot be had."""
     facts, inventory = resolve_model(model), parse_hardware(hardware)
     rows: list[Row] = []
     for layout in layouts:
         case = _case(layout, facts, inventory, isl=isl, osl=osl)
-        rows += _measured(case, isl=isl, osl=osl, requests=requests, report=report)
+        rows += _measured(case, isl=isl, osl=osl, requests=requests, slower=slower, report=report)
     return rows
 
 
@@ -231,11 +233,13 @@ def _request(model: str, isl: int, osl: int, load: int) -> v1beta1.DynamoGraphDe
     return api.default_request(v1beta1.DynamoGraphDeploymentRequest.model_validate(document))
 
 
-def _measured(case: _Case, *, isl: int, osl: int, requests: int, report: Callable[[str], None]) -> list[Row]:
+def _measured(
+    case: _Case, *, isl: int, osl: int, requests: int, slower: float, report: Callable[[str], None]
+) -> list[Row]:
     candidate = case.candidate
     unloaded_rate = 1000.0 * case.lanes / candidate.unloaded_itl_ms
-    unloaded = case.ratio(unloaded_rate, candidate.unloaded_ttft_ms)
-    loaded = case.ratio(candidate.tokens_per_s, candidate.ttft_ms.value)
+    unloaded = case.ratio(unloaded_rate, candidate.unloaded_ttft_ms, slower)
+    loaded = case.ratio(candidate.tokens_per_s, candidate.ttft_ms.value, slower)
     life_s = candidate.e2e_ms.value / 1000.0 / loaded
     report(f"{case.layout.name}: {candidate.id}, unloaded at {unloaded:g}x, loaded at {loaded:g}x")
 
@@ -311,6 +315,9 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=300, help="per layout and load (default 300)")
     parser.add_argument("--isl", type=int, default=1500)
     parser.add_argument("--osl", type=int, default=24)
+    parser.add_argument(
+        "--slower", type=float, default=1.0, help="slow down more, on a busy machine (default 1)"
+    )
     parser.add_argument("--layout", action="append", help="only layouts with this in their name (repeatable)")
     args = parser.parse_args()
     layouts = [
@@ -320,7 +327,9 @@ def main() -> int:
     ]
     began = time.monotonic()
     try:
-        rows = measure(layouts, isl=args.isl, osl=args.osl, requests=args.requests, report=print)
+        rows = measure(
+            layouts, isl=args.isl, osl=args.osl, requests=args.requests, slower=args.slower, report=print
+        )
     except ArmatureError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code

@@ -9,6 +9,7 @@ then die in any way and leaves nothing behind.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 import signal
 import socket
@@ -46,6 +47,7 @@ class Recorder:
         self.own = ProcessId.of(os.getpid())
         self.started_at = time.time()
         self.ready_at: float | None = None
+        self.complaint = ""
         self._written: state.Deployment | None = None
         self._starts: dict[int, str] = {}
         self._ready_at: dict[str, float] = {}
@@ -143,11 +145,15 @@ def run(directory: state.RunDirectory, launch: Launch, *, lifeline: bool) -> int
 
 
 def _record(recorder: Recorder, supervisor: Supervisor, phase: state.Phase, message: str = "") -> None:
-    """A full disk must not take the deployment down: it is said in the supervisor's log, and tried again."""
+    """A full disk must not take the deployment down: it is said once in the supervisor's log, and tried again."""
     try:
         recorder.record(supervisor, phase, message)
+        recorder.complaint = ""
     except OutputFailed as error:
-        print(error, file=sys.stderr, flush=True)
+        if recorder.complaint != error.message:
+            recorder.complaint = error.message
+            with contextlib.suppress(OSError):  # the log may be on the same full disk
+                print(error, file=sys.stderr, flush=True)
 
 
 def _ended(fd: int) -> bool:

@@ -13,13 +13,17 @@ import yaml
 from armature import api
 from armature.api import v1beta1
 from armature.errors import InvalidInput, ModelUnknown, NothingFits, PreflightFailed
+from armature.graph.build import build
 from armature.hardware.inventory import parse_hardware
 from armature.local.engine import engine_for
 from armature.local.environment import plain_env
 from armature.local.options import UpOptions
 from armature.local.plan import process_specs
 from armature.local.spec import Launch, ProcessSpec
+from armature.model.resolve import resolve_model
+from armature.perf.choose import estimator_for
 from armature.perf.steptable import StepTable
+from armature.search.rapid import profile as search
 
 CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance"
 TABLE = StepTable(
@@ -441,3 +445,48 @@ def test_a_mounted_step_table_is_used_as_it_is():
 def test_a_name_that_is_no_directory_is_refused(tmp_path):
     with pytest.raises(InvalidInput, match=r"metadata\.name"):
         process_specs(graph(FRONTEND, worker(), name="../x"), options=UpOptions(home=tmp_path, offline=True))
+
+
+@pytest.fixture(scope="module")
+def planned():
+    """A small plan and its graph, predicted by the roofline, which is quick."""
+    request = api.default_request(
+        v1beta1.DynamoGraphDeploymentRequest.model_validate(
+            {
+                "apiVersion": "nvidia.com/v1beta1",
+                "kind": "DynamoGraphDeploymentRequest",
+                "metadata": {"name": "r"},
+                "spec": {"model": "Qwen/Qwen3-8B", "backend": "vllm", "workload": {"isl": 1000, "osl": 100}},
+            }
+        )
+    )
+    facts = resolve_model("Qwen/Qwen3-8B", offline=True)
+    found = search(request, parse_hardware("2xh100_sxm"), facts, estimator_for("roofline"))
+    return found, build(found, request)
+
+
+def test_with_its_profile_a_graph_runs_on_the_picks_numbers(planned):
+    profile, made = planned
+    options = UpOptions(home=Path("/h"), offline=True)
+    launch = process_specs(made.dgd, profile=profile, options=options, extras=made.extras)
+    group = profile.picked.groups[0]
+    process = launch.workers[0]
+    assert len(launch.workers) == sum(each.replicas for each in profile.picked.groups)
+    assert flag(process, "--max-num-seqs") == str(group.max_num_seqs)
+    assert flag(process, "--num-gpu-blocks") == str(
+        group.kv_room_tokens // int(flag(process, "--block-size") or 0)
+    )
+    table = msgspec.json.decode(launch.files[flag(process, "--step-table") or ""], type=StepTable)
+    assert table == profile.step_tables[group.role]
+    assert any("on the profile's step times" in note for note in launch.notes)
+    assert not any("estimated (" in note for note in launch.notes)
+
+
+def test_a_worker_that_is_not_the_picks_gets_an_estimate_of_its_own(planned):
+    profile, _ = planned
+    other = component(
+        "W", "worker", *("--model", "Qwen/Qwen3-8B", "--tensor-parallel-size", "8"), command=VLLM
+    )
+    options = UpOptions(home=Path("/h"), offline=True, step_table=canned.table)
+    launch = process_specs(graph(FRONTEND, other), profile=profile, options=options)
+    assert any("W: step times from the given table" in note for note in launch.notes)
