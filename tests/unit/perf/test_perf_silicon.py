@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import socket
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import strategies as st
 from armature.hardware.catalog import GPUS
 from armature.hardware.products import gpu_for_product
 from armature.model.parallelism import Parallelism
+from armature.perf import aic
 from armature.perf.estimate import EngineSpec
 from armature.perf.silicon import NoSiliconData, SiliconEstimator, supported
 
@@ -252,3 +255,21 @@ def test_tables_of_the_whole_gpu_do_not_price_another_part(estimator, spec, prod
     part = gpu_for_product(product, 40 * 2**30)
     with pytest.raises(NoSiliconData):
         estimator.engine(spec(model="Qwen/Qwen3-8B", gpu=part, kv_dtype="bf16"))
+
+
+def test_one_engine_of_each_system_stays_open(spec, monkeypatch):
+    """The library frees its tables with the last engine that reads them, and would load them again for the next."""
+    made = []
+    compile_handle = aic.compile_handle
+
+    def recording(*args, **modes):
+        handle, notes = compile_handle(*args, **modes)
+        made.append(weakref.ref(handle))
+        return handle, notes
+
+    monkeypatch.setattr(aic, "compile_handle", recording)
+    estimator = SiliconEstimator()
+    for tp in (1, 2):
+        estimator.engine(spec(PLAIN, parallelism=Parallelism(tp=tp), kv_dtype="bf16"))
+    gc.collect()
+    assert [handle() is not None for handle in made] == [True, False]
