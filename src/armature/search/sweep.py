@@ -109,7 +109,10 @@ def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
     residual = 0.5 * curve.itl_ms * (curve.batch - 1.0) / curve.batch
     own = np.concatenate(([prompt], curve.prefill_ms + residual))
     service = np.concatenate(([prompt], curve.life_ms / curve.batch * curve.busy))
-    wait = round_robin_wait_ms(service, busy, replicas[:, None] * engine.lanes)
+    if workload.concurrency is None:
+        wait = round_robin_wait_ms(service, busy, replicas[:, None] * engine.lanes)
+    else:  # a fixed number in flight is no Poisson stream: a request's lifetime already holds all the others' prompts
+        wait = np.zeros((len(counts), 1))
     ttft = own + wait
     limit = np.interp(MAX_UTILISATION, curve.busy, curve.rate, right=np.inf)
     rate: Floats = replicas[:, None] * np.concatenate(([0.0], curve.rate))

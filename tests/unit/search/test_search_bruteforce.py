@@ -88,7 +88,8 @@ def aggregated(engine: Engine, count: int, w: Workload) -> Layout:
             limit = before[1] + (rate - before[1]) * share if before[1] else rate
         before = (busy, rate)
         ttft = life - tokens * itl + 0.5 * itl * (b - 1) / b
-        states.append(state(rate, ttft + wait_ms(life / b * busy, busy, count * engine.lanes), itl, w))
+        wait = 0.0 if w.concurrency else wait_ms(life / b * busy, busy, count * engine.lanes)
+        states.append(state(rate, ttft + wait, itl, w))
     return Layout(False, count * engine.gpus, states, limit)
 
 
