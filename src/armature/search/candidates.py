@@ -182,7 +182,7 @@ def _margins(sla: Sla, predicted: Mapping[str, Number]) -> tuple[Margin, ...]:
             target,
             predicted[name].value,
             predicted[name].value / target,
-            predicted[name].value <= target,
+            predicted[name].value <= target * (1.0 + TOLERANCE),
         )
         for name, target in sla.targets.items()
     )

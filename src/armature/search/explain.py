@@ -16,14 +16,19 @@ __all__ = ["considered", "layout_text", "reasons"]
 NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "End-to-end latency"}
 
 
-def layout_text(candidate: Candidate) -> str:
-    """`aggregated vllm, 4 x TP2`, `disaggregated vllm, prefill 3 x TP1, decode 1 x TP4`."""
+def layout_text(candidate: Candidate, beside: Candidate | None = None) -> str:
+    """`aggregated vllm, 4 x TP2`, `disaggregated vllm, prefill 3 x TP1, decode 1 x TP4`.
+
+    The SKU is named where it is not that of the candidate `beside` it.
+    """
     groups = [
         f"{'' if group.role == 'agg' else group.role + ' '}{group.replicas} x {group.parallelism.label.upper()}"
         for group in candidate.groups
     ]
     mode = "aggregated" if candidate.mode == "agg" else "disaggregated"
-    return f"{mode} {candidate.backend}, {', '.join(groups)}"
+    sku = candidate.groups[0].sku
+    on = "" if beside is None or sku == beside.groups[0].sku else f" on {sku}"
+    return f"{mode} {candidate.backend}, {', '.join(groups)}{on}"
 
 
 def reasons(
@@ -37,12 +42,14 @@ def reasons(
     """Sentences for a person, the most important first."""
     said = [_rule(pick, workload, sla, budget), *_targets(pick)]
     if runner_up is not None:
-        said.append(f"Runner-up: {layout_text(runner_up)}: {_difference(runner_up, pick, workload, sla)}.")
+        said.append(
+            f"Runner-up: {layout_text(runner_up, pick)}: {_difference(runner_up, pick, workload, sla)}."
+        )
     other = next((c for c in candidates if c.mode != pick.mode), None)
     if other is not None and (runner_up is None or other.id != runner_up.id):
         mode = "Aggregated" if other.mode == "agg" else "Disaggregated"
         said.append(
-            f"{mode} lost: its best, {layout_text(other)}: {_difference(other, pick, workload, sla)}."
+            f"{mode} lost: its best, {layout_text(other, pick)}: {_difference(other, pick, workload, sla)}."
         )
     return tuple(said)
 
@@ -61,13 +68,17 @@ def considered(swept: Swept, layouts: int, unfit: int) -> dict[str, int]:
 def _rule(pick: Candidate, workload: Workload, sla: Sla, budget: int) -> str:
     within = " within the SLA" if sla.targets else ""
     load = _load(workload)
+    if not pick.meets_sla and not sla.targets:
+        return f"Nothing carries {load}: this comes closest."
     if not pick.meets_sla:
         return f"Nothing meets every target{f' at {load}' if load else ''}: this comes closest."
     if sla.optimize == "latency":
         return f"The lowest end-to-end latency{within}{f' at {load}' if load else ''}."
     if load:
         return f"The fewest GPUs that carry {load}{within}: {pick.gpus} of {budget}."
-    return f"The most tokens/s from {budget} GPUs{within}: {pick.tokens_per_s:,.0f}, {pick.gpus} GPUs used."
+    return (
+        f"The most tokens/s from {_gpus(budget)}{within}: {pick.tokens_per_s:,.0f}, {_gpus(pick.gpus)} used."
+    )
 
 
 def _load(workload: Workload) -> str:
@@ -83,19 +94,20 @@ def _targets(pick: Candidate) -> list[str]:
         if not m.met
     ]
     if not pick.carries_load:
-        said.append(f"The load is missed: it carries {pick.request_rate:,.2f} requests/s.")
+        carried = f"{pick.request_rate:,.2f} requests/s with {pick.concurrency:,.0f} in flight"
+        said.append(f"The load is missed: it carries {carried}.")
     met = sorted((m for m in pick.margins if m.met), key=lambda m: -m.ratio)
     if met:
         binding, *rest = met
         said.append(
             f"{NAMES[binding.name]} binds: {binding.predicted:,.1f} of {binding.target:,.1f} ms"
-            + "".join(f"; {NAMES[m.name]} {_spare(m)}" for m in rest)
+            + "".join(f"; {_inside(m)} {_spare(m)}" for m in rest)
             + "."
         )
     if pick.at_risk:
         highs = {"ttft_ms": pick.ttft_ms.high, "itl_ms": pick.itl_ms.high, "e2e_ms": pick.e2e_ms.high}
         risky = [
-            f"{NAMES[m.name]} may reach {highs[m.name]:,.0f} ms"
+            f"{_inside(m)} may reach {highs[m.name]:,.0f} ms"
             for m in pick.margins
             if highs[m.name] > m.target
         ]
@@ -107,14 +119,21 @@ def _spare(margin: Margin) -> str:
     return f"has {100 * (1 - margin.ratio):.0f} % to spare"
 
 
+def _inside(margin: Margin) -> str:
+    """The target's name within a sentence."""
+    return NAMES[margin.name].replace("End", "end")
+
+
+def _gpus(count: int) -> str:
+    return f"{count} GPU{'' if count == 1 else 's'}"
+
+
 def _difference(other: Candidate, pick: Candidate, workload: Workload, sla: Sla) -> str:
     """What the rule that chose the pick holds against `other`."""
     if pick.meets_sla and not other.meets_sla:
-        missed = [
-            f"{NAMES[m.name]} {m.predicted:,.0f} of {m.target:,.0f} ms" for m in other.margins if not m.met
-        ]
-        missed += [] if other.carries_load else ["it does not carry the load"]
-        return f"misses the SLA ({', '.join(missed)})"
+        return f"misses the SLA ({', '.join(_misses(other))})"
+    if not pick.meets_sla and _miss(other, workload) > (1 + EQUAL) * _miss(pick, workload):
+        return f"misses by {_miss(other, workload):.2f} x ({', '.join(_misses(other))})"
     if sla.optimize == "latency":
         return f"{_percent(other.e2e_ms.value, pick.e2e_ms.value)} end-to-end latency"
     if _load(workload) and other.gpus != pick.gpus:
@@ -122,6 +141,25 @@ def _difference(other: Candidate, pick: Candidate, workload: Workload, sla: Sla)
     if _load(workload):
         return f"as many GPUs, {_percent(other.e2e_ms.value, pick.e2e_ms.value)} end-to-end latency"
     return f"{_percent(other.tokens_per_s, pick.tokens_per_s)} tokens/s"
+
+
+def _misses(candidate: Candidate) -> list[str]:
+    missed = [
+        f"{_inside(m)} {m.predicted:,.1f} of {m.target:,.1f} ms" for m in candidate.margins if not m.met
+    ]
+    return (
+        missed
+        if candidate.carries_load
+        else [*missed, f"it carries {candidate.request_rate:,.2f} requests/s"]
+    )
+
+
+def _miss(candidate: Candidate, workload: Workload) -> float:
+    """The largest of predicted to target and of asked to carried load: what orders plans that meet nothing."""
+    asked, carried = workload.concurrency or 0.0, candidate.concurrency
+    if workload.request_rate is not None:
+        asked, carried = workload.request_rate, candidate.request_rate
+    return max(1.0, asked / carried if carried > 0 else 1.0, *(m.ratio for m in candidate.margins))
 
 
 def _percent(value: float, reference: float) -> str:

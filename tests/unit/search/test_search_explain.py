@@ -1,0 +1,87 @@
+"""What the reasons say agrees with the rule that chose: held on whole profiles of the formula estimator."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from msgspec import structs
+from search_fakes import FormulaEstimator, dense_facts, inventory, pool
+
+from armature.api import default_request, load_documents
+from armature.search.explain import reasons
+from armature.search.profile import Margin, Profile
+from armature.search.rapid import profile
+from armature.workload.shape import Sla, Workload
+
+
+def plan(*pools, facts=None, workload=None, sla=None) -> Profile:
+    document = {
+        "apiVersion": "nvidia.com/v1beta1",
+        "kind": "DynamoGraphDeploymentRequest",
+        "metadata": {"name": "explained"},
+        "spec": {
+            "model": "test/dense-8b",
+            "backend": "vllm",
+            "workload": {"isl": 2000, "osl": 200, **(workload or {})},
+            "sla": sla or {},
+        },
+    }
+    (request,) = load_documents(json.dumps(document), "explained")
+    return profile(
+        default_request(request),  # type: ignore[arg-type]
+        inventory(*(pools or (pool(),))),
+        facts or dense_facts(),
+        FormulaEstimator(),
+    )
+
+
+def reason(found: Profile, start: str) -> str:
+    return next(text for text in found.reasons if text.startswith(start))
+
+
+def test_when_nothing_meets_the_sla_the_others_lose_by_how_far_they_miss():
+    found = plan(sla={"ttft": 20, "itl": 3})
+    assert not found.picked.meets_sla
+    pick, other = found.picked, next(c for c in found.candidates if c.mode != found.picked.mode)
+    miss, worse = (max(m.ratio for m in c.margins) for c in (pick, other))
+    assert worse > 1.01 * miss, "the case must be clear cut"
+    mode = "Aggregated" if other.mode == "agg" else "Disaggregated"
+    assert f"misses by {worse:.2f} x" in reason(found, f"{mode} lost")
+
+
+def test_a_near_miss_shows_that_it_is_one():
+    """40.4 ms of 40 ms is not `40 of 40 ms`."""
+    found = plan()
+    margin = Margin("itl_ms", 40.0, 40.4, 1.01, False)
+    missed = structs.replace(found.candidate(found.runner_up), meets_sla=False, margins=(margin,))
+    said = reasons(found.picked, missed, (found.picked,), Workload(), Sla(itl_ms=40.0), 8)
+    assert said[-1].endswith("misses the SLA (ITL 40.4 of 40.0 ms).")
+
+
+@pytest.mark.parametrize(("gpus", "said"), [(1, "from 1 GPU:"), (2, "from 2 GPUs:")])
+def test_one_gpu_is_singular(gpus, said):
+    assert said in plan(pool(gpus)).reasons[0]
+
+
+def test_a_layout_on_another_sku_is_told_apart():
+    found = plan(pool(8, sku="h100_sxm"), pool(4, 4, sku="l40s"), workload={"requestRate": 2})
+    runner = found.candidate(found.runner_up)
+    skus = {c.groups[0].sku for c in (found.picked, runner)}
+    assert skus == {"h100_sxm", "l40s"}, "the first two kinds of worker are TP1 of each"
+    assert f" on {runner.groups[0].sku}: " in reason(found, "Runner-up")
+
+
+@pytest.mark.parametrize("load", [{"requestRate": 1e6}, {"concurrency": 1e6}])
+def test_a_load_beyond_reach_is_said_without_targets(load):
+    found = plan(workload=load)
+    assert found.reasons[0].startswith("Nothing carries 1e+06 ")
+    carried = f"{found.picked.request_rate:,.2f} requests/s with {found.picked.concurrency:,.0f} in flight"
+    assert carried in reason(found, "The load is missed")
+
+
+def test_end_to_end_latency_is_lower_case_within_a_sentence():
+    e2e = plan().picked.e2e_ms
+    found = plan(sla={"e2eLatency": 1.001 * e2e.value})
+    assert found.picked.at_risk
+    assert "end-to-end latency may reach" in reason(found, "At risk")
