@@ -76,9 +76,8 @@ def _rule(pick: Candidate, workload: Workload, sla: Sla, budget: int) -> str:
         return f"The lowest end-to-end latency{within}{f' at {load}' if load else ''}."
     if load:
         return f"The fewest GPUs that carry {load}{within}: {pick.gpus} of {budget}."
-    return (
-        f"The most tokens/s from {_gpus(budget)}{within}: {pick.tokens_per_s:,.0f}, {_gpus(pick.gpus)} used."
-    )
+    rate = f"{pick.tokens_per_s:,.0f}" if pick.tokens_per_s >= 10 else f"{pick.tokens_per_s:.2g}"
+    return f"The most tokens/s from {_gpus(budget)}{within}: {rate}, {_gpus(pick.gpus)} used."
 
 
 def _load(workload: Workload) -> str:

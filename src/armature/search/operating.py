@@ -66,12 +66,17 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class AggCurve:
-    """An aggregated worker over `batch`. `prefill_ms`: a prompt's own steps; `busy`: share of time with prefill."""
+    """An aggregated worker over `batch`.
+
+    prefill_ms: a request's time to its first token, which includes waiting where prefill bounds the worker; service_ms:
+    a prompt's own steps; busy: share of time with prefill.
+    """
 
     batch: Floats
     rate: Floats
     itl_ms: Floats
     prefill_ms: Floats
+    service_ms: Floats
     life_ms: Floats
     busy: Floats
 
@@ -96,10 +101,12 @@ def agg_curve(engine: Engine, workload: Workload) -> AggCurve:
 
     While a request lives, every other one is replaced once: `b` prompts are prefilled, each in `n` mixed steps in
     which the others decode, and pure decode steps make up what is left of the `osl - 1` tokens each still owes.
-    When the mixed steps alone exceed that, prefill bounds the worker and requests queue for it.
+    When the mixed steps alone exceed that, prefill bounds the worker and requests queue for it. Below one request in
+    flight the worker idles in between: rate and `busy` are those of one, times the share.
     """
     times, isl, context = engine.times, float(workload.isl), workload.mean_context
-    batch = batch_grid(engine.max_batch)
+    in_flight = batch_grid(engine.max_batch)
+    batch, share = np.maximum(in_flight, 1.0), np.minimum(in_flight, 1.0)
     tokens = float(max(workload.osl - 1, 0))
     chunks = float(-(-workload.isl // CHUNK_TOKENS))
     chunk = isl / chunks
@@ -113,19 +120,20 @@ def agg_curve(engine: Engine, workload: Workload) -> AggCurve:
     bound = tokens < chunks * (batch - 1.0)
     itl_ms = np.where(bound, prompt_ms / chunks, in_decode / max(tokens, 1.0)) if tokens else decode_ms
     return AggCurve(
-        batch=batch,
-        rate=1000.0 * engine.lanes * batch / life_ms,
+        batch=in_flight,
+        rate=1000.0 * engine.lanes * in_flight / life_ms,
         itl_ms=itl_ms,
         prefill_ms=life_ms - tokens * itl_ms,
         life_ms=life_ms,
-        busy=np.minimum(batch * prompt_ms / life_ms, 1.0),
+        service_ms=prompt_ms,
+        busy=share * np.minimum(batch * prompt_ms / life_ms, 1.0),
     )
 
 
 def decode_curve(engine: Engine, workload: Workload) -> DecodeCurve:
     """Steady state with `batch` requests in flight and nothing but decode steps."""
     batch = batch_grid(engine.max_batch)
-    itl_ms = engine.times.decode_ms(batch, workload.mean_context)
+    itl_ms = engine.times.decode_ms(np.maximum(batch, 1.0), workload.mean_context)
     life_ms = max(workload.osl - 1, 1) * itl_ms
     return DecodeCurve(batch, 1000.0 * engine.lanes * batch / life_ms, itl_ms, life_ms)
 

@@ -6,7 +6,7 @@ estimate; TTFT and ITL both bind, planner on or off. When nothing meets them, th
 to target (or of asked to carried load) is smallest.
 
 Throughputs and latencies within 1 % of the best count as equal, for no estimate is better than that. Then fewer GPUs
-win, then aggregated layouts, which have fewer parts, then the lower latency.
+win, then aggregated layouts, then fewer pipeline stages, which both have fewer parts, then the lower latency.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ def best_first(points: Points, workload: Workload, sla: Sla) -> npt.NDArray[np.i
         goal = [gpus, _steps_from_best(points.e2e_ms, missed, points.gpus)]
     else:
         goal = [_steps_from_best(1.0 / points.rate, missed), gpus]
-    goal += [np.asarray(points.prefill >= 0, dtype=np.float64), points.e2e_ms]
+    goal += [
+        np.asarray(points.prefill >= 0, dtype=np.float64),
+        points.stages.astype(np.float64),
+        points.e2e_ms,
+    ]
     keys = [np.where(missed, ratio, 0.0), *goal]
     return np.lexsort((np.arange(len(points)), *reversed(keys), missed))
 

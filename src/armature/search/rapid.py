@@ -22,7 +22,7 @@ from armature.search.explain import considered, reasons
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
-from armature.search.space import BACKENDS, parallelisms, stages_that_may_fit
+from armature.search.space import BACKENDS, can_hand_over, parallelisms, stages_that_may_fit
 from armature.search.sweep import Surface, agg_surface, concatenate, disagg_surface, points
 from armature.workload.shape import Sla, Workload
 
@@ -166,7 +166,11 @@ def _surfaces(
         return  # nothing to decode
     for prefill_index, prefill in enumerate(prefills):
         for index, decode in enumerate(mains):
-            if prefill.backend == decode.backend and prefill.pool == decode.pool:
+            if (
+                prefill.backend == decode.backend
+                and prefill.pool == decode.pool
+                and can_hand_over(decode.backend, prefill.parallelism, decode.parallelism)
+            ):
                 crosses = prefill.pool.rdma or assume_rdma
                 yield disagg_surface(
                     prefill_index, prefill, index, decode, workload, facts, crosses_nodes=crosses

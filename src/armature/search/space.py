@@ -1,7 +1,7 @@
 """Every layout of one worker that can exist: parallelism by architecture, within the nodes there are.
 
-The rules are ENUM-01..ENUM-06: MLA + MoE runs TEP or DEP, GQA + MoE also TP, dense models TP; an MoE worker spans at
-most four nodes, a dense one a single node. Pipeline stages join when one node cannot hold a dense model.
+The rules are ENUM-01..ENUM-06: MLA + MoE runs TEP or DEP, GQA + MoE also TP, dense models TP and PP; an MoE worker
+spans at most four nodes, a dense one a single node, or a pipeline of whole nodes where no single node holds it.
 """
 
 from __future__ import annotations
@@ -21,8 +21,10 @@ from armature.perf.estimate import Backend, Floats
 __all__ = [
     "BACKENDS",
     "MAX_MOE_NODES",
+    "PARTIAL",
     "Slots",
     "batch_grid",
+    "can_hand_over",
     "parallelisms",
     "stages_that_may_fit",
     "worker_slots",
@@ -31,6 +33,8 @@ __all__ = [
 BACKENDS: tuple[Backend, ...] = ("vllm", "sglang", "trtllm")
 MAX_MOE_NODES = 4  # ENUM-04
 MAX_STAGES = 4
+PARTIAL = np.concatenate([np.geomspace(1 / 1024, 0.4, 26), np.arange(0.5, 0.94, 0.05), [0.94]])
+"""Mean requests in flight below one."""
 Ints = npt.NDArray[np.int64]
 
 
@@ -97,12 +101,24 @@ def stages_that_may_fit(facts: ModelFacts, pool: Pool) -> tuple[Parallelism, ...
     )
 
 
+def can_hand_over(backend: Backend, prefill: Parallelism, decode: Parallelism) -> bool:
+    """Whether a backend's engines move KV cache between these two: pipelines are where they differ.
+
+    vLLM's NixlConnector refuses a pipelined engine on either side (vllm issue 52913: `does not support
+    PP-disaggregated KV transfer`). SGLang asserts that decode has one stage or as many as prefill (sglang pull 14265).
+    """
+    if backend == "vllm":
+        return prefill.pp == decode.pp == 1
+    return backend != "sglang" or decode.pp in (1, prefill.pp)
+
+
 def batch_grid(largest: int) -> Floats:
-    """Batch sizes to evaluate: every size to 16, then about 9 % apart, the largest included."""
+    """Batch sizes to evaluate: every size to 16, then about 9 % apart, the largest included; before them shares of
+    one request: where one request at a time already keeps prefill busy, less than one is the load."""
     top = max(1, largest)
     steps = np.unique(np.round(np.geomspace(16, max(16, top), 48)).astype(np.int64))
     sizes = np.concatenate([np.arange(1, 17), steps])
-    return np.unique(np.append(sizes[sizes <= top], top)).astype(np.float64)
+    return np.concatenate([PARTIAL, np.unique(np.append(sizes[sizes <= top], top))])
 
 
 def _by_architecture(facts: ModelFacts, pool: Pool) -> Iterator[Parallelism]:

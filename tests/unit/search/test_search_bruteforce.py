@@ -15,7 +15,7 @@ from armature.perf.estimate import EngineSpec
 from armature.perf.queueing import MAX_UTILISATION
 from armature.search.operating import CHUNK_TOKENS, Engine, transfer_ms
 from armature.search.pick import best_first
-from armature.search.space import batch_grid, parallelisms
+from armature.search.space import PARTIAL, batch_grid, parallelisms
 from armature.search.sweep import agg_surface, concatenate, disagg_surface, points
 from armature.workload.shape import Sla, Workload
 
@@ -40,17 +40,35 @@ def engines(facts, gpus, estimator, tokens, workload) -> list[Engine]:
 
 
 @dataclass(frozen=True)
-class State:
-    """A layout at one batch."""
+class Point:
+    """What a layout does at its operating point."""
 
     rate: float
     ttft_ms: float
     itl_ms: float
     e2e_ms: float
 
+
+@dataclass(frozen=True)
+class State:
+    """A layout at one batch: what may be interpolated."""
+
+    rate: float
+    own_ms: float
+    service_ms: float
+    busy: float
+    servers: float
+    itl_ms: float
+    tokens: float
+
+    @property
+    def point(self) -> Point:
+        ttft = self.own_ms + wait_ms(self.service_ms, self.busy, self.servers)
+        return Point(self.rate, ttft, self.itl_ms, ttft + self.tokens * self.itl_ms)
+
     @property
     def in_flight(self) -> float:
-        return self.rate * self.e2e_ms / 1000
+        return self.rate * self.point.e2e_ms / 1000
 
 
 @dataclass(frozen=True)
@@ -58,6 +76,7 @@ class Layout:
     """States at batch 0 and at each batch of the grid; `limit`: requests/s where prefill is full."""
 
     disaggregated: bool
+    stages: int
     gpus: int
     states: list[State]
     limit: float
@@ -72,25 +91,26 @@ def aggregated(engine: Engine, count: int, w: Workload) -> Layout:
     times, context, tokens = engine.times, w.isl + w.osl / 2, w.osl - 1
     chunks = math.ceil(w.isl / CHUNK_TOKENS)
     alone = float(times.prefill_ms(w.isl)) + (chunks - 1) * times.base_ms
-    states = [state(0.0, alone, float(times.decode_ms(1, context)), w)]
+    servers, closed = count * engine.lanes, w.concurrency is not None
+    unloaded = float(times.decode_ms(1, context))
+    states = [State(0.0, alone, 0.0 if closed else alone, 0.0, servers, unloaded, tokens)]
     limit, before = math.inf, (0.0, 0.0)
-    for b in batch_grid(engine.max_batch):
+    for in_flight in batch_grid(engine.max_batch):
+        b, share = max(in_flight, 1), min(in_flight, 1)
         decoding = min(b - 1, tokens / chunks)
         beside = float(times.decode_ms(decoding, context)) - times.base_ms
         prompt = alone + chunks * beside
         pure = max(tokens - chunks * (b - 1), 0)
         life = b * prompt + pure * float(times.decode_ms(b, context))
         itl = prompt / chunks if tokens < chunks * (b - 1) else ((life - prompt) / tokens)
-        busy = min(b * prompt / life, 1.0)
-        rate = 1000 * count * engine.lanes * b / life
-        if busy > MAX_UTILISATION and limit == math.inf:
-            share = (MAX_UTILISATION - before[0]) / (busy - before[0])
-            limit = before[1] + (rate - before[1]) * share if before[1] else rate
+        busy = share * min(b * prompt / life, 1.0)
+        rate = 1000 * count * engine.lanes * in_flight / life
+        if busy > MAX_UTILISATION and limit == math.inf and not closed:
+            limit = before[1] + (rate - before[1]) * (MAX_UTILISATION - before[0]) / (busy - before[0])
         before = (busy, rate)
-        ttft = life - tokens * itl + 0.5 * itl * (b - 1) / b
-        wait = 0.0 if w.concurrency else wait_ms(life / b * busy, busy, count * engine.lanes)
-        states.append(state(rate, ttft + wait, itl, w))
-    return Layout(False, count * engine.gpus, states, limit)
+        own = life - tokens * itl + 0.5 * itl * (b - 1) / b
+        states.append(State(rate, own, 0.0 if closed else prompt, busy, servers, itl, tokens))
+    return Layout(False, engine.parallelism.pp, count * engine.gpus, states, limit)
 
 
 def disaggregated(prefill: Engine, decode: Engine, p: int, d: int, w: Workload, facts) -> Layout:
@@ -101,18 +121,14 @@ def disaggregated(prefill: Engine, decode: Engine, p: int, d: int, w: Workload, 
     transfer = transfer_ms(facts, prefill, decode, w, within_node=gpus <= prefill.pool.gpus_per_node)
     servers = p * prefill.parallelism.dp
     capacity = 1000 * servers / prompt
-    states = [state(0.0, prompt, float(decode.times.decode_ms(1, context)) + transfer / tokens, w)]
-    for b in batch_grid(decode.max_batch):
-        itl = float(decode.times.decode_ms(b, context))
+    states = []
+    for b in [0.0, *batch_grid(decode.max_batch)]:
+        itl = float(decode.times.decode_ms(max(b, 1), context))
         rate = 1000 * d * decode.lanes * b / (tokens * itl + transfer)
-        states.append(
-            state(rate, prompt + wait_ms(prompt, rate / capacity, servers), itl + transfer / tokens, w)
-        )
-    return Layout(True, gpus, states, MAX_UTILISATION * capacity)
-
-
-def state(rate: float, ttft: float, itl: float, w: Workload) -> State:
-    return State(rate, ttft, itl, ttft + (w.osl - 1) * itl)
+        mean = itl + transfer / tokens
+        states.append(State(rate, prompt, prompt, rate / capacity, servers, mean, tokens))
+    stages = max(prefill.parallelism.pp, decode.parallelism.pp)
+    return Layout(True, stages, gpus, states, MAX_UTILISATION * capacity)
 
 
 def position(values: list[float], target: float) -> float:
@@ -129,23 +145,34 @@ def between(values: list[float], at: float) -> float:
     return values[low] + (values[high] - values[low]) * (at - low)
 
 
-def operating_states(layout: Layout, w: Workload) -> list[tuple[State, float]]:
-    """(state, share of the load carried)."""
+def operating_points(layout: Layout, w: Workload, sla: Sla) -> list[tuple[Point, float]]:
+    """(point, share of the load carried)."""
     if w.request_rate is None and w.concurrency is None:
-        return [(s, 1.0) for s in layout.states[1:] if s.rate <= layout.limit]
+        return [(found, 1.0) for found in points_without_load(layout, sla)]
     rates = [s.rate for s in layout.states]
     measure = rates if w.request_rate is not None else [s.in_flight for s in layout.states]
     asked = w.request_rate if w.request_rate is not None else w.concurrency
     at = min(position(measure, asked), position(rates, layout.limit))
     found = State(*(between([getattr(s, n) for s in layout.states], at) for n in State.__dataclass_fields__))
     carried = between(measure, at) / asked
-    return [(found, 1.0 if carried > 1 - 1e-9 else carried)]
+    return [(found.point, 1.0 if carried > 1 - 1e-9 else carried)]
 
 
-def best(found: list[tuple[Layout, State, float]], w: Workload, sla: Sla) -> tuple:
-    """The key of the best: (worst ratio if missed, GPUs, disaggregated?, end-to-end latency)."""
+def points_without_load(layout: Layout, sla: Sla) -> list[Point]:
+    """Whole batches; shares of one request where one is too many, unless that leaves prefill idle."""
+    shares = layout.states[1 : 1 + len(PARTIAL)]
+    whole = [s for s in layout.states[1 + len(PARTIAL) :] if s.rate <= layout.limit]
+    one = layout.states[1 + len(PARTIAL)]
+    enough = sla.optimize == "throughput" and one in whole
+    if enough and all(getattr(one.point, name) <= target for name, target in sla.targets.items()):
+        shares = []
+    return [s.point for s in [*shares, *whole] if s in whole or (s.busy >= 0.1 and s.rate <= layout.limit)]
 
-    def ratio(s: State, served: float) -> float:
+
+def best(found: list[tuple[Layout, Point, float]], w: Workload, sla: Sla) -> tuple:
+    """The key of the best: (worst ratio if missed, GPUs, disaggregated?, stages, end-to-end latency)."""
+
+    def ratio(s: Point, served: float) -> float:
         targets = (getattr(s, name) / target for name, target in sla.targets.items())
         worst = max(1 / max(served, 1e-9), *targets, 0.0)
         return worst if worst > 1 + TOLERANCE else 0.0
@@ -161,8 +188,12 @@ def best(found: list[tuple[Layout, State, float]], w: Workload, sla: Sla) -> tup
         met = [row for row in met if row[0].gpus == fewest]
     least = min(cost(s) for _, s, _ in met)
     near = [row for row in met if cost(row[1]) < least * 1.01]
-    layout, s, served = min(near, key=lambda row: (row[0].gpus, row[0].disaggregated, row[1].e2e_ms))
-    return ratio(s, served), layout.gpus, layout.disaggregated, s.e2e_ms
+    layout, s, served = min(near, key=lambda row: (*parts(row[0]), row[1].e2e_ms))
+    return ratio(s, served), *parts(layout), s.e2e_ms
+
+
+def parts(layout: Layout) -> tuple[int, bool, int]:
+    return layout.gpus, layout.disaggregated, layout.stages
 
 
 def all_layouts(mains, prefills, w: Workload, facts, gpus) -> list[Layout]:
@@ -238,14 +269,14 @@ def test_pick_equals_brute_force(seed):
     ]
     swept = concatenate([points(s, w, sla) for s in surfaces])
     row = int(best_first(swept, w, sla)[0])
-    picked = State(*(float(getattr(swept, n)[row]) for n in State.__dataclass_fields__))
-    layout = Layout(bool(swept.prefill[row] >= 0), int(swept.gpus[row]), [], 0.0)
+    picked = Point(*(float(getattr(swept, n)[row]) for n in Point.__dataclass_fields__))
+    layout = Layout(bool(swept.prefill[row] >= 0), int(swept.stages[row]), int(swept.gpus[row]), [], 0.0)
     found = best([(layout, picked, float(swept.served[row]))], w, sla)
     expected = best(
         [
             (layout, s, served)
             for layout in all_layouts(mains, prefills, w, facts, gpus)
-            for s, served in operating_states(layout, w)
+            for s, served in operating_points(layout, w, sla)
         ],
         w,
         sla,

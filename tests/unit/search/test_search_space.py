@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from search_fakes import dense_facts, moe_facts, pool
 
 from armature.model.facts import Attention, Moe, Quantisation
+from armature.model.parallelism import Parallelism
 from armature.search.space import (
+    PARTIAL,
     Slots,
     batch_grid,
+    can_hand_over,
     parallelisms,
     stages_that_may_fit,
     worker_slots,
@@ -81,10 +84,28 @@ def test_pipelines_of_whole_nodes_are_for_dense_models_only():
     assert stages_that_may_fit(dense_facts(), pool(8, 8)) == ()
 
 
-def test_batches_start_at_one_and_end_at_the_largest():
+@pytest.mark.parametrize(
+    ("backend", "allowed"),
+    [
+        ("vllm", {(1, 1)}),
+        ("sglang", {(1, 1), (2, 1), (4, 1), (2, 2), (4, 4)}),
+        ("trtllm", set(itertools.product((1, 2, 4), repeat=2))),
+    ],
+)
+def test_only_engines_that_can_move_kv_caches_pair(backend, allowed):
+    """A vLLM worker with pipeline stages and a NixlConnector does not start."""
+    stages = itertools.product((1, 2, 4), repeat=2)
+    found = {
+        (p, d) for p, d in stages if can_hand_over(backend, Parallelism(tp=2, pp=p), Parallelism(tp=1, pp=d))
+    }
+    assert found == allowed
+
+
+def test_batches_are_shares_of_one_then_one_to_the_largest():
     for largest in (1, 2, 15, 16, 17, 100, 1024):
-        grid = batch_grid(largest)
+        shares, grid = np.split(batch_grid(largest), [len(PARTIAL)])
         assert grid[0] == 1 and grid[-1] == largest and (np.diff(grid) > 0).all()
+        assert 0 < shares[0] < 0.001 and 0.9 < shares[-1] < 0.95 and (np.diff(shares) > 0).all()
 
 
 @given(st.integers(1, 20), st.sampled_from([1, 2, 4, 8]), st.data())
