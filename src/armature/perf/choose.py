@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Literal
 
-from armature.perf.aic import NoSiliconData
 from armature.perf.estimate import EngineSpec, Estimator, StepTimes
 from armature.perf.roofline import RooflineEstimator
-from armature.perf.silicon import SiliconEstimator
+from armature.perf.silicon import NoSiliconData, SiliconEstimator
 
 __all__ = ["AutoEstimator", "Kind", "estimator_for"]
 

@@ -184,10 +184,9 @@ def test_silicon_alone_raises_a_documented_error(facts):
 
 
 def test_without_the_library_auto_still_answers(facts, monkeypatch):
-    from armature.perf import aic
 
     spec = EngineSpec(facts("Qwen/Qwen3-8B"), GPUS["h200_sxm"], "vllm", Parallelism(), "bf16")
-    monkeypatch.setattr(aic, "_PACKAGE", "a_package_that_is_not_installed")
+    monkeypatch.setattr(library, "_PACKAGE", "a_package_that_is_not_installed")
     times = estimator_for("auto").engine(spec)
     assert times.source == "estimated"
     assert "not installed" in times.notes[0]

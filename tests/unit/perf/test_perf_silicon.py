@@ -18,9 +18,8 @@ from hypothesis import strategies as st
 from armature.hardware.catalog import GPUS
 from armature.hardware.products import gpu_for_product
 from armature.model.parallelism import Parallelism
-from armature.perf import aic
 from armature.perf.estimate import EngineSpec
-from armature.perf.silicon import NoSiliconData, SiliconEstimator, supported
+from armature.perf.silicon import NoSiliconData, SiliconEstimator, library, supported
 
 pytest.importorskip("aiconfigurator_core")
 
@@ -260,14 +259,14 @@ def test_tables_of_the_whole_gpu_do_not_price_another_part(estimator, spec, prod
 def test_one_engine_of_each_system_stays_open(spec, monkeypatch):
     """The library frees its tables with the last engine that reads them, and would load them again for the next."""
     made = []
-    compile_handle = aic.compile_handle
+    compile_handle = library.compile_handle
 
     def recording(*args, **modes):
         handle, notes = compile_handle(*args, **modes)
         made.append(weakref.ref(handle))
         return handle, notes
 
-    monkeypatch.setattr(aic, "compile_handle", recording)
+    monkeypatch.setattr(library, "compile_handle", recording)
     estimator = SiliconEstimator()
     for tp in (1, 2):
         estimator.engine(spec(PLAIN, parallelism=Parallelism(tp=tp), kv_dtype="bf16"))

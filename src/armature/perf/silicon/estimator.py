@@ -16,14 +16,14 @@ import numpy as np
 from armature.hardware.catalog import GPUS, Gpu
 from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
-from armature.perf import aic
-from armature.perf.aic import Handle, NoSiliconData
 from armature.perf.estimate import Backend, Band, EngineSpec, Source
 from armature.perf.guards import TOLERANCE, Mended, above_floor, cheapest_of, never_falling
 from armature.perf.lattice import BATCHES, CHUNKS, CONTEXTS, PRIORS, TOKENS, LatticeTimes, rising
 from armature.perf.roofline import DECODE_BAND as ROOFLINE_DECODE_BAND
 from armature.perf.roofline import IDEAL, RooflineTimes
 from armature.perf.roofline import PREFILL_BAND as ROOFLINE_PREFILL_BAND
+from armature.perf.silicon import library
+from armature.perf.silicon.library import Handle, NoSiliconData
 
 __all__ = ["NoSiliconData", "SiliconEstimator", "supported"]
 
@@ -55,7 +55,7 @@ class SiliconEstimator:
         answer = self._kept.pop(key, None)
         if answer is None:
             try:
-                with aic.quiet():
+                with library.quiet():
                     handle, modes, notes = _compile(spec)
                     self._open.setdefault((spec.gpu.sku, spec.backend), handle)
                     answer = _measure(spec, handle, modes, notes)
@@ -80,12 +80,12 @@ def supported(facts: ModelFacts, gpu: Gpu, backend: Backend) -> tuple[bool, str]
     for parallelism in _usual_layouts(facts):
         for kv_dtype in kv_dtypes:
             try:
-                with aic.quiet():
+                with library.quiet():
                     _compile(EngineSpec(facts, gpu, backend, parallelism, kv_dtype))
             except NoSiliconData as error:
                 cause = cause or error.message
             else:
-                estimated = aic.SYSTEMS[gpu.sku] in aic.ESTIMATED_SYSTEMS
+                estimated = library.SYSTEMS[gpu.sku] in library.ESTIMATED_SYSTEMS
                 return True, "measured tables, labelled estimated" if estimated else "measured tables"
     return False, cause
 
@@ -145,7 +145,7 @@ def _measure(spec: EngineSpec, handle: Handle, modes: dict[str, str], notes: tup
     rising_prefill, rising_decode = never_falling(floor_prefill.values), never_falling(floor_decode.values)
     notes += _note("falling as the step grows, so held level", spec, rising_prefill, rising_decode)
 
-    estimated = aic.SYSTEMS[spec.gpu.sku] in aic.ESTIMATED_SYSTEMS
+    estimated = library.SYSTEMS[spec.gpu.sku] in library.ESTIMATED_SYSTEMS
     source: Source = "estimated" if estimated else "silicon"
     return LatticeTimes(
         source=source,
@@ -176,7 +176,7 @@ def _compile(spec: EngineSpec) -> tuple[Handle, dict[str, str], tuple[str, ...]]
         ),
     ):
         try:
-            handle, notes = aic.compile_handle(spec, **modes, **override)
+            handle, notes = library.compile_handle(spec, **modes, **override)
             handle.prefill_ms(CHUNKS[-1], PRIORS[-1])
             handle.decode_ms(BATCHES[0], CONTEXTS[0])
         except NoSiliconData as error:
@@ -196,7 +196,7 @@ def _variants(spec: EngineSpec, modes: dict[str, str]) -> list[Handle]:
     for mode, dtype in parts:
         if dtype in _QUANTISED and dtype in spec.gpu.flops:
             try:
-                handle, _ = aic.compile_handle(spec, **{**modes, mode: "bfloat16"})
+                handle, _ = library.compile_handle(spec, **{**modes, mode: "bfloat16"})
                 handle.prefill_ms(TOKENS[-1])
                 handle.decode_ms(BATCHES[-1], _REFERENCE_CONTEXT)
             except NoSiliconData:
