@@ -10,7 +10,7 @@ from armature.model.parallelism import Parallelism
 from armature.perf.choose import estimator_for
 from armature.perf.estimate import EngineSpec
 from armature.perf.roofline import EFFICIENCY, IDEAL, RooflineEstimator, RooflineTimes
-from armature.perf.silicon import SiliconEstimator
+from armature.perf.silicon import SiliconEstimator, library
 
 MODELS = (
     "Qwen/Qwen3-0.6B",
@@ -184,7 +184,6 @@ def test_silicon_alone_raises_a_documented_error(facts):
 
 
 def test_without_the_library_auto_still_answers(facts, monkeypatch):
-
     spec = EngineSpec(facts("Qwen/Qwen3-8B"), GPUS["h200_sxm"], "vllm", Parallelism(), "bf16")
     monkeypatch.setattr(library, "_PACKAGE", "a_package_that_is_not_installed")
     times = estimator_for("auto").engine(spec)
