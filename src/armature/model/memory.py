@@ -43,7 +43,7 @@ __all__ = [
     "weight_bytes_per_gpu",
 ]
 
-MAX_GPUS = 64
+MAX_GPUS = 32  # of one worker: four nodes of eight, by experts (ENUM-04) or by four pipeline stages
 _RUNTIME_ONE = int(1.8 * 2**30)
 _RUNTIME_MANY = int(3.6 * 2**30)
 _SAMPLING_BYTES = 40
@@ -58,7 +58,7 @@ class Fit:
 
     Bytes are per GPU. kv_room_tokens: tokens of full context that fit per attention-DP rank; 0 when it does not
     fit. max_sequences: requests of the asked length that fit per rank. gpus_needed: the smallest number of GPUs
-    of one worker that would fit (None when none up to 64 would).
+    of one worker that would fit (None when none up to MAX_GPUS would).
     """
 
     fits: bool
@@ -181,7 +181,7 @@ def smallest_parallelism(
     sequences: int = 1,
     memory_fraction: float = 0.9,
 ) -> Parallelism | None:
-    """The parallelism of one worker with the fewest GPUs (a power of two up to 64) that holds the workload."""
+    """The parallelism of one worker with the fewest GPUs that holds the workload: a power of two up to MAX_GPUS."""
     for parallelism in _ladder(facts):
         answer = _fit(
             facts,
@@ -254,15 +254,16 @@ def _why_not(
 
 
 def _ladder(facts: ModelFacts) -> Iterator[Parallelism]:
-    """Layouts by number of GPUs: tensor parallel within eight GPUs, then pipelines of those; experts split too."""
+    """Layouts by number of GPUs, of the kinds that the search tries: dense models tensor parallel within eight GPUs,
+    then pipelines of those; mixtures of experts TP (not MLA's), TEP and DEP as wide as it takes."""
     gpus = 1
     while gpus <= MAX_GPUS:
-        for tp in sorted({min(gpus, 8), gpus}):
-            pp = gpus // tp
-            shapes = [Parallelism(tp=tp, pp=pp)]
-            if facts.moe is not None:
-                shapes = [Parallelism(tp=tp, pp=pp, moe_tp=tp), Parallelism(tp=tp, pp=pp, moe_ep=tp)]
-            yield from (shape for shape in dict.fromkeys(shapes) if splits(facts, shape))
+        shapes = [Parallelism(tp=tp, pp=gpus // tp) for tp in sorted({min(gpus, 8), gpus})]
+        if facts.moe is not None:
+            shapes = [Parallelism(tp=gpus, moe_ep=gpus), Parallelism(dp=gpus, moe_ep=gpus)]
+            if facts.attention.kind != "mla":
+                shapes.insert(0, Parallelism(tp=gpus, moe_tp=gpus))
+        yield from (shape for shape in dict.fromkeys(shapes) if splits(facts, shape))
         gpus *= 2
 
 

@@ -78,10 +78,10 @@ def test_kv_alone_can_be_the_reason():
     assert answer.gpus_needed == 2
 
 
-def test_nothing_up_to_64_gpus():
+def test_nothing_up_to_four_nodes():
     answer = ask("moonshotai/Kimi-K3", ONE, 16_000_000_000)
     assert answer.gpus_needed is None
-    assert "no layout up to 64 GPUs" in answer.reason
+    assert "no layout up to 32 GPUs" in answer.reason
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 from search_fakes import dense_facts, moe_facts, pool
 
 from armature.model.facts import Attention, Moe, Quantisation
+from armature.model.memory import smallest_parallelism
 from armature.model.parallelism import Parallelism
+from armature.model.resolve import bundled_models, resolve_model
 from armature.search.space import (
     PARTIAL,
     Slots,
@@ -134,3 +136,23 @@ def _first_fit(slots: Slots, sizes: list[int]) -> bool:
                 return False
             free[n] -= size
     return True
+
+
+@pytest.mark.parametrize("sku", ["l40s", "h100_sxm", "h200_sxm", "t4"])
+def test_what_is_said_to_fit_is_what_the_search_would_try(sku):
+    """`TP8PP4 would fit` is no help where mixtures of experts run no pipelines."""
+    advised = 0
+    for name in bundled_models():
+        facts = resolve_model(name, offline=True)
+        gpus = pool(64, 8, sku)
+        found = smallest_parallelism(
+            facts,
+            vram_bytes=gpus.gpu.vram_bytes,
+            sequence_tokens=5000,
+            prefill_tokens=8192,
+            kv_dtype="bf16",
+        )
+        tried = {*parallelisms(facts, gpus), *stages_that_may_fit(facts, gpus)}
+        advised += found is not None and found.gpus > 1
+        assert found is None or found in tried, (name, found)
+    assert advised > 5
