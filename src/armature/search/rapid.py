@@ -47,7 +47,12 @@ def profile(
     if not mains:
         raise _nothing_fits(inventory, facts, workload)
     assume_rdma = not (request.spec.hardware and request.spec.hardware.rdma is False)
-    surfaces = list(_surfaces(mains, prefills, workload, facts, assume_rdma=assume_rdma))
+    layouts, parts = 0, []
+    for surface in _surfaces(
+        mains, prefills, workload, facts, assume_rdma=assume_rdma
+    ):  # large: one at a time
+        layouts += len(surface.gpus)
+        parts.append(points(surface, workload, sla))
     swept = Swept(
         facts=facts,
         workload=workload,
@@ -55,7 +60,7 @@ def profile(
         budget=inventory.total_gpus,
         mains=mains,
         prefills=prefills,
-        points=concatenate([points(surface, workload, sla) for surface in surfaces]),
+        points=concatenate(parts),
         prices=prices or {},
     )
     order = best_first(swept.points, workload, sla)
@@ -102,7 +107,7 @@ def profile(
         reasons=reasons(
             pick, runner_up, tuple(made[row] for row in rows), workload, sla, inventory.total_gpus
         ),
-        considered=considered(swept, sum(len(surface.gpus) for surface in surfaces), unfit),
+        considered=considered(swept, layouts, unfit),
         notes=tuple(dict.fromkeys(notes)),
         curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], facts),
         step_tables={role: _step_table(engine, facts, workload) for role, engine in engines.items()},

@@ -6,6 +6,7 @@ spans at most four nodes, a dense one a single node, or a pipeline of whole node
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ __all__ = [
     "Slots",
     "batch_grid",
     "can_hand_over",
+    "count_grid",
     "parallelisms",
     "stages_that_may_fit",
     "worker_slots",
@@ -99,6 +101,13 @@ def stages_that_may_fit(facts: ModelFacts, pool: Pool) -> tuple[Parallelism, ...
         for p in stages
         if splits(facts, p) and p.gpus <= pool.gpus and p.pp <= facts.layers and p.pp <= pool.nodes
     )
+
+
+def count_grid(most: int) -> Ints:
+    """Counts of workers to evaluate: every one to 64, then about 5 % apart, the most included; 0 gives none."""
+    steps = np.round(np.geomspace(64, max(most, 64), 1 + max(0, round(20 * math.log(max(most, 64) / 64)))))
+    counts = np.unique(np.concatenate([np.arange(1, 65), steps, [most]])).astype(np.int64)
+    return counts[(counts >= 1) & (counts <= most)]
 
 
 def can_hand_over(backend: Backend, prefill: Parallelism, decode: Parallelism) -> bool:

@@ -17,7 +17,7 @@ from armature.model.facts import ModelFacts
 from armature.perf.estimate import Floats
 from armature.perf.queueing import MAX_UTILISATION, round_robin_wait_ms
 from armature.search.operating import Engine, agg_curve, decode_curve, prefill_ms, transfer_ms
-from armature.search.space import worker_slots
+from armature.search.space import count_grid, worker_slots
 from armature.workload.shape import Sla, Workload
 
 __all__ = [
@@ -114,7 +114,7 @@ def worst_ratio(points: Points, sla: Sla) -> Floats:
 
 def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
     """Aggregated layouts of one engine: 1, 2, ... replicas, as many as the pool holds; L may be 0."""
-    counts = np.arange(1, worker_slots(engine.pool).workers(engine.gpus) + 1, dtype=np.int64)
+    counts = count_grid(worker_slots(engine.pool).workers(engine.gpus))
     replicas = counts.astype(np.float64)
     curve = agg_curve(engine, workload)
     prompt, decode = prefill_ms(engine, workload), _unloaded_itl_ms(engine, workload)
@@ -161,10 +161,11 @@ def disagg_surface(
     prompt at a time; the client's first token comes from prefill, and the KV transfer delays the second.
     """
     slots = worker_slots(prefill.pool)
-    p, d = np.meshgrid(
-        np.arange(1, slots.workers(prefill.gpus) + 1),
-        np.arange(1, slots.workers(decode.gpus) + 1),
-        indexing="ij",
+    p, d = (
+        counts.ravel()
+        for counts in np.meshgrid(
+            count_grid(slots.workers(prefill.gpus)), count_grid(slots.workers(decode.gpus)), indexing="ij"
+        )
     )
     if prefill.gpus >= decode.gpus:
         placed = slots.fits_beside(prefill.gpus, p, decode.gpus, d)

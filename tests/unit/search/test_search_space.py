@@ -20,6 +20,7 @@ from armature.search.space import (
     Slots,
     batch_grid,
     can_hand_over,
+    count_grid,
     parallelisms,
     stages_that_may_fit,
     worker_slots,
@@ -108,6 +109,16 @@ def test_batches_are_shares_of_one_then_one_to_the_largest():
         shares, grid = np.split(batch_grid(largest), [len(PARTIAL)])
         assert grid[0] == 1 and grid[-1] == largest and (np.diff(grid) > 0).all()
         assert 0 < shares[0] < 0.001 and 0.9 < shares[-1] < 0.95 and (np.diff(shares) > 0).all()
+
+
+@given(st.integers(0, 100_000))
+def test_counts_are_all_small_ones_then_a_few_up_to_the_most(most):
+    """A hundred thousand GPUs are accepted, and must be planned for in memory that a laptop has."""
+    grid = count_grid(most)
+    assert grid[:64].tolist() == list(range(1, min(most, 64) + 1))
+    assert len(grid) < 250
+    assert most == 0 or grid[-1] == most
+    assert (grid[64:] <= 1.06 * grid[63:-1] + 1).all()
 
 
 @given(st.integers(1, 20), st.sampled_from([1, 2, 4, 8]), st.data())
