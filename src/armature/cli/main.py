@@ -71,6 +71,7 @@ def _armature(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Every foreseen error is printed to stderr as `error: ...`."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -99,6 +100,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result == 130:  # how typer returns a KeyboardInterrupt
         return _fail("interrupted", 130)
     return result if isinstance(result, int) else 0
+
+
+def _open_closed_streams() -> None:
+    """Started with stdout or stderr closed (`>&-`), Python has None there; what is said goes nowhere instead."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115 - open as long as we run
 
 
 def _fail(message: str, code: int) -> int:

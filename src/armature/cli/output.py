@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -79,7 +80,8 @@ def write_files(directory: Path, files: Mapping[str, bytes]) -> tuple[Path, ...]
             os.replace(part, final)
     except OSError as error:
         for part, _ in temporary:
-            part.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # where nothing can be written, nothing can be removed
+                part.unlink(missing_ok=True)
         if made and directory.is_dir() and not any(directory.iterdir()):
             directory.rmdir()
         raise OutputFailed(

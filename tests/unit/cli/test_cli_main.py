@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from armature import __version__, errors
@@ -107,3 +110,15 @@ def test_exit_codes_of_the_error_tree_are_all_documented():
 def test_the_app_is_the_public_surface():
     assert set(main_module.__all__) == {"EXIT_CODES", "app", "main"}
     assert app.info.name == "armature"
+
+
+@pytest.mark.parametrize(("closed", "left"), [("1", "stderr"), ("2", "stdout")])
+def test_a_closed_stream_is_no_crash(closed, left):
+    """`armature ... >&-`: the rest still works."""
+    script = f'"{sys.executable}" -m armature validate /nowhere.yaml {closed}>&-'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert ("not found" in done.stderr) == (left == "stderr")
+    script = f'"{sys.executable}" -m armature models Qwen3-0.6B {closed}>&-'
+    done = subprocess.run(["sh", "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

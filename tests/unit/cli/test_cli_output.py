@@ -60,6 +60,12 @@ def test_a_directory_in_place_of_a_file(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["y"]
 
 
+def test_where_nothing_can_be_written_nothing_needs_removing(tmp_path):
+    """A name the file system refuses is refused again when its draft is removed, as on a read-only one."""
+    with pytest.raises(OutputFailed, match="Cannot write .*File name too long"):
+        write_files(tmp_path, {"y" * 300: b"1"})
+
+
 def test_width_is_asked_or_told_or_a_hundred(monkeypatch):
     monkeypatch.setenv("COLUMNS", "77")
     assert output_width(90) == 90
