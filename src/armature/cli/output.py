@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from armature.errors import OutputFailed
 
@@ -20,14 +20,18 @@ _PIPE_WIDTH = 100
 
 
 def console() -> Console:
-    """A rich console on stdout that lets a closed pipe be handled in `main` and honours NO_COLOR."""
+    """A rich console on stdout that lets a closed pipe be handled in `main`.
+
+    With NO_COLOR it prints plain text: rich alone would still print bold and dim.
+    """
     from rich.console import Console
 
     class Ours(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError
 
-    return Ours(highlight=False, emoji=False, markup=False, soft_wrap=True)
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return Ours(color_system=colours, highlight=False, emoji=False, markup=False, soft_wrap=True)
 
 
 def output_width(asked: int | None) -> int:

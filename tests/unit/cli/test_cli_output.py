@@ -8,7 +8,7 @@ import signal
 
 import pytest
 
-from armature.cli.output import output_width, write_files
+from armature.cli.output import console, output_width, write_files
 from armature.errors import OutputFailed
 
 
@@ -62,7 +62,7 @@ def test_a_directory_in_place_of_a_file(tmp_path):
 
 def test_where_nothing_can_be_written_nothing_needs_removing(tmp_path):
     """A name the file system refuses is refused again when its draft is removed, as on a read-only one."""
-    with pytest.raises(OutputFailed, match="Cannot write .*File name too long"):
+    with pytest.raises(OutputFailed, match=r"Cannot write .*File name too long"):
         write_files(tmp_path, {"y" * 300: b"1"})
 
 
@@ -77,3 +77,12 @@ def test_width_is_asked_or_told_or_a_hundred(monkeypatch):
 
     monkeypatch.setattr(os, "get_terminal_size", no_terminal)
     assert output_width(None) == 100
+
+
+@pytest.mark.parametrize(("no_color", "plain"), [("1", True), ("", False)])
+def test_no_color_means_no_escape_code_at_all(monkeypatch, capfd, no_color, plain):
+    monkeypatch.setenv("NO_COLOR", no_color)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    console().print("said", style="bold red")
+    assert ("\x1b" not in capfd.readouterr().out) == plain
