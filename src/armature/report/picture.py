@@ -50,7 +50,7 @@ def front_picture(profile: Profile, width: int = 76, height: int = 14) -> str:
         lines.append(f"{labels.get(row, ''):>{margin}} |{''.join(line)}".rstrip())
     lines.append(f"{'':>{margin}} +{'-' * columns}")
     lines.append(_x_labels(right, margin, columns))
-    lines.append(_key(profile, {mark for _, mark in marks}, target is not None, width))
+    lines.append(_key(profile, {mark for line in grid for mark in line}, target is not None, width))
     return "\n".join(lines)
 
 
@@ -112,7 +112,8 @@ def _key(profile: Profile, used: set[str], target: bool, width: int) -> str:
         key.append("small: behind the front")
     if target:
         key.append(f": ITL {amount(float(profile.sla['itl_ms']))} ms")
-    return "   ".join(key)[:width]
+    line = "   ".join(key)
+    return line if len(line) <= width else " ".join(key).replace(" the front", "")[:width]
 
 
 def _ceiling(value: float) -> float:

@@ -147,6 +147,17 @@ def test_a_layout_has_one_line_its_best_that_meets_the_sla():
     assert [c.id for c in table_candidates(with_pick)] == ["x0"]
 
 
+def test_among_equal_yields_the_order_of_the_search_stands():
+    """With a load, layouts of as many GPUs differ in tokens/s/GPU by rounding alone."""
+    tps = (8, 4, 2, 1)
+    points = [
+        candidate(f"{name}", [group("agg", 1, tp)], itl_ms=10.0 + tp, per_gpu=1000.0 + noise, gpus=8)
+        for name, tp, noise in zip("dbca", tps, (0.0, -1e-10, 2e-10, 1e-10), strict=True)
+    ]
+    made = profile(points, pick="d", runner_up="b", pareto=("d",))
+    assert [c.id for c in table_candidates(made)] == ["d", "b", "c", "a"]
+
+
 def test_a_candidate_is_named_by_id_or_by_its_number_in_the_table():
     made = many()
     rows = table_candidates(made)
@@ -205,6 +216,19 @@ def test_picture_marks_what_two_modes_share():
     agg_twin = candidate("u", itl_ms=20.0, per_gpu=100)
     body = front_picture(profile([AGG, twin, agg_twin], pareto=("agg-1", "t", "u")), 80, 14)
     assert "#" in "\n".join(body.splitlines()[1:-3])
+
+
+@pytest.mark.parametrize("width", [60, 80, 100])
+def test_the_key_of_the_picture_is_whole_where_a_plan_may_be_as_narrow(width):
+    behind = candidate("b", itl_ms=25.0, per_gpu=50)
+    twins = [candidate("t", [group("prefill", 1, 1), group("decode", 1, 1)], itl_ms=20.0, per_gpu=100)]
+    twins.append(candidate("u", itl_ms=20.0, per_gpu=100))
+    other = candidate("o", itl_ms=15.0, per_gpu=200)
+    made = profile([AGG, DISAGG, other, *twins, behind], pareto=("agg-1", "disagg-1", "o", "t", "u"))
+    key = front_picture(made, width, 14).splitlines()[-1]
+    assert len(key) <= width
+    for part in ("* pick", "A agg", "D disagg", "# both", "small: behind", ": ITL 30.0 ms"):
+        assert part in key
 
 
 values = st.floats(min_value=0, max_value=1e7, allow_nan=False)
