@@ -29,9 +29,15 @@ def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]
     """The candidates worth a line: the pick, then what meets the SLA by tokens/s/GPU, then the rest (PAR-04).
 
     One line per layout. The runner-up and the best of each mode are always among them, and the front comes before
-    what lies behind it.
+    what lies behind it. Where the table shows the same tokens/s/GPU, the search's own order stands: so the table
+    and the reasons agree on who is second.
     """
-    by_yield = sorted(profile.candidates, key=lambda c: (-c.tokens_per_s_per_gpu, c.id))
+    place = {candidate.id: number for number, candidate in enumerate(profile.candidates)}
+
+    def order(candidate: Candidate) -> tuple[float, int]:
+        return -float(f"{candidate.tokens_per_s_per_gpu:.3g}"), place[candidate.id]
+
+    by_yield = sorted(profile.candidates, key=order)
     meets = [c for c in by_yield if _meets(c)]
     front = set(profile.pareto)
     wanted = [profile.picked]
@@ -46,7 +52,7 @@ def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]
     for candidate in wanted:
         best.setdefault(_layout_key(candidate), candidate)
     chosen = list(best.values())[:limit]
-    chosen.sort(key=lambda c: (c.id != profile.pick, not _meets(c), -c.tokens_per_s_per_gpu, c.id))
+    chosen.sort(key=lambda c: (c.id != profile.pick, not _meets(c), order(c)))
     return tuple(chosen)
 
 
