@@ -53,7 +53,7 @@ def plan(
     strict_sla: Annotated[bool, typer.Option("--strict-sla", help="Exit 5 when the SLA is missed.")] = False,
     offline: Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")] = False,
     width: Annotated[int | None, typer.Option(min=40, max=400, help="Columns to use.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print no table.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not print the plan.")] = False,
 ) -> None:
     """Find the best deployment for a request, and say why."""
     from armature.cli.files import read_request

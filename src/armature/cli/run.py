@@ -125,7 +125,7 @@ def down(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]")] = None,
     everything: Annotated[bool, typer.Option("--all", help="Stop all of them.")] = False,
 ) -> None:
-    """Stop a deployment and remove what it left."""
+    """Stop a deployment; its logs stay until one of its name starts again."""
     from armature.local import state
 
     if (name is None) != everything:

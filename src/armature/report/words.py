@@ -67,7 +67,6 @@ _PLAIN = str.maketrans(
 )
 
 
-
 def plain(text: str) -> str:
     """The text in ASCII: known signs spelled out, anything else a question mark."""
     return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
