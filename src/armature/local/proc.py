@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ProcessId", "die_with_parent", "port_holder", "port_is_free", "signal_group", "spawn"]
+__all__ = ["ProcessId", "cannot_listen", "die_with_parent", "port_holder", "signal_group", "spawn"]
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 _LINUX = sys.platform == "linux"
@@ -85,8 +85,8 @@ def signal_group(pid: int, number: int) -> bool:
     return True
 
 
-def port_is_free(host: str, port: int) -> bool:
-    """Whether a server could bind here now. A name that does not resolve counts as not free."""
+def cannot_listen(host: str, port: int) -> OSError | None:
+    """Why a server could not bind here now: EADDRINUSE, EADDRNOTAVAIL, a name that does not resolve; else None."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -94,9 +94,9 @@ def port_is_free(host: str, port: int) -> bool:
         with socket.socket(family, kind, protocol) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(address)
-    except OSError:
-        return False
-    return True
+    except OSError as error:
+        return error
+    return None
 
 
 def port_holder(port: int, proc: Path = Path("/proc")) -> str | None:

@@ -297,7 +297,7 @@ def _log_lines(
 
 
 def _not_here(name: str, home: Path) -> ArmatureError:
-    others = sorted(path.parent.name for path in (home / "run").glob("*/state.json"))
+    others = [deployment.name for deployment in list_deployments(home)]
     mend = (
         f"Running here: {', '.join(others)}."
         if others

@@ -8,6 +8,7 @@ A deployment's name is locked from the moment it starts until its supervisor is 
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -31,7 +32,7 @@ from armature.local.describe import changes, progress
 from armature.local.logs import tail
 from armature.local.options import UpOptions
 from armature.local.plan import process_specs
-from armature.local.proc import port_holder, port_is_free
+from armature.local.proc import cannot_listen, port_holder
 from armature.local.spec import Launch
 from armature.local.state import Deployment, RunDirectory
 from armature.search.profile import Profile
@@ -117,8 +118,8 @@ class _Run:
         lock = _locked(directory, options, report)
         try:
             _clean_after_crash(directory, report)
-            if plan.port and not port_is_free(plan.host, plan.port):
-                raise _port_in_use(plan.host, plan.port)
+            if (error := cannot_listen(plan.host, plan.port)) is not None:
+                raise _cannot_listen(plan.host, plan.port, error)
             for note in plan.notes:
                 report(f"note: {note}")
             directory.clean(logs=True)
@@ -277,7 +278,17 @@ def _spawn_supervisor(directory: RunDirectory, lock: int, *, detached: bool) -> 
         raise StartFailed(f"The supervisor could not be started: {error}.") from None
 
 
-def _port_in_use(host: str, port: int) -> StartFailed:
+def _cannot_listen(host: str, port: int, error: OSError) -> StartFailed:
+    if error.errno == errno.EACCES:
+        return StartFailed(
+            f"Port {port} on {host} may not be used: {error.strerror}.",
+            "Choose one above 1023 with --port N.",
+        )
+    if error.errno != errno.EADDRINUSE:
+        return StartFailed(
+            f"Cannot listen on {host}: {error.strerror or error}.",
+            "Give an address of this machine with --host: 127.0.0.1, or 0.0.0.0 for all of them.",
+        )
     holder = port_holder(port)
     by = f" by {holder}" if holder else ""
     return StartFailed(

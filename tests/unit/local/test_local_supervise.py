@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armature.local.logs import CappedLog, follow, tail
-from armature.local.proc import ProcessId, port_holder, port_is_free
+from armature.local.proc import ProcessId, cannot_listen, port_holder
 from armature.local.spec import ProcessSpec
 from armature.local.supervise import RestartPolicy, Supervisor, restart_delay_s
 from armature.local.supervisor import phase_of
@@ -284,10 +285,10 @@ def test_the_holder_of_a_port_is_named(tmp_path):
         server.bind(("127.0.0.1", 0))
         server.listen()
         port = server.getsockname()[1]
-        assert not port_is_free("127.0.0.1", port)
+        assert getattr(cannot_listen("127.0.0.1", port), "errno", None) == errno.EADDRINUSE
         if sys.platform == "linux":
             assert f"(pid {os.getpid()})" in (port_holder(port) or "")
-    assert port_is_free("127.0.0.1", port)
+    assert cannot_listen("127.0.0.1", port) is None
     assert port_holder(port) is None
 
 

@@ -56,10 +56,17 @@ def process(home: Path, name: str, program: str, *, kind: str = "worker", argv: 
     )
 
 
-def plan(home: Path, worker: str = WORKER, *, port: int = 0, files: dict[str, str] | None = None) -> Launch:
+def plan(
+    home: Path,
+    worker: str = WORKER,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    files: dict[str, str] | None = None,
+) -> Launch:
     return Launch(
         name="g",
-        host="127.0.0.1",
+        host=host,
         port=port,
         models=("m",),
         processes=(
@@ -133,6 +140,17 @@ def test_status_of_what_does_not_run_says_what_does(home):
         state.status("x", home)
 
 
+def test_state_that_cannot_be_read_runs_nothing_and_crashes_nothing(home):
+    for name, data in {"garbage": b"\x00garbage", "empty": b"{}"}.items():
+        path = state.RunDirectory(home, name).state
+        path.parent.mkdir(parents=True)
+        path.write_bytes(data)
+    assert state.list_deployments(home) == ()
+    with pytest.raises(ArmatureError, match="Nothing runs here"):
+        state.status("garbage", home)
+    assert not state.down("garbage", home=home)
+
+
 def test_up_twice_is_refused_and_replace_starts_over(home):
     first = detached(home)
     with pytest.raises(StartFailed, match=f"g runs already at {first.url}"):
@@ -160,6 +178,14 @@ def test_waiting_for_readiness_ends_with_the_name_of_who_is_late(home):
         launch(slow, options=options, report=lambda _: None)
     assert "loading" in str(caught.value)
     assert state.list_deployments(home) == ()
+
+
+@pytest.mark.parametrize("host", ["203.0.113.1", "no-such-host.invalid"])
+@pytest.mark.parametrize("port", [0, 8000])
+def test_an_address_of_another_machine_is_not_called_a_port_in_use(home, host, port):
+    with pytest.raises(StartFailed, match=f"Cannot listen on {host}: ") as caught:
+        launch(plan(home, port=port, host=host), options=UpOptions(home=home), report=lambda _: None)
+    assert "--host" in str(caught.value)
 
 
 def test_a_port_in_use_is_named_with_its_holder(home):
