@@ -109,7 +109,7 @@ def test_a_port_in_use_says_so(tmp_path):
     assert alive(tmp_path) == []
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL])
 def test_a_foreground_deployment_leaves_nothing_however_it_ends(number, tmp_path):
     process = subprocess.Popen(
         [sys.executable, "-m", "armature", "up", str(QUICKSTART), "--port", "0"],
@@ -125,11 +125,34 @@ def test_a_foreground_deployment_leaves_nothing_however_it_ends(number, tmp_path
     process.send_signal(number)
     process.stderr.read()
     code = process.wait(30)
-    assert code == {signal.SIGINT: 0, signal.SIGTERM: -15, signal.SIGKILL: -9}[number]
-    for _ in range(300):
+    assert code == (-9 if number == signal.SIGKILL else 0)
+    for _ in range(300 if number == signal.SIGKILL else 0):  # told to end, it ends after all that it started
         if not alive(tmp_path):
             break
         time.sleep(0.1)
+    assert alive(tmp_path) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_start_in_the_background_that_is_broken_off_leaves_nothing(number, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "armature", "up", "-d", str(QUICKSTART), "--port", "0"],
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env=environment(tmp_path),
+        text=True,
+    )
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "workers ready" in line:
+            break
+    process.send_signal(number)
+    said = process.stderr.read()
+    if process.wait(30) == 0:  # it was ready before the signal came
+        armature("down", "--all", home=tmp_path)
+        assert "in the background" in said
+    else:
+        assert "error: interrupted" in said
     assert alive(tmp_path) == []
 
 

@@ -40,7 +40,7 @@ def demo(
     """Plan a request, run its graph here, stream one chat completion from it, stop."""
     from armature.cli.files import read_request
     from armature.cli.flow import plan_request
-    from armature.cli.output import console, output_width
+    from armature.cli.output import console, output_width, stopped_in_order
     from armature.cli.plan import graph_yaml
     from armature.local.up import UpOptions, running
     from armature.report import print_plan
@@ -53,7 +53,7 @@ def demo(
     _heading("the DynamoGraphDeployment of the choice")
     print(graph_yaml(graph, "v1beta1").decode(), end="")
     _heading(f"armature up {shown}")
-    with tempfile.TemporaryDirectory(prefix="armature-demo-") as home:
+    with stopped_in_order(), tempfile.TemporaryDirectory(prefix="armature-demo-") as home:
         options = UpOptions(port=0, offline=True, home=Path(home))
         with running(
             graph.dgd, profile=profile, options=options, report=_report, extras=graph.extras
@@ -124,12 +124,12 @@ def ask(
 
 
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:
-    """The JSON of each server-sent event, until `[DONE]`."""
+    """The JSON of each server-sent event. The response is read to its end, past `[DONE]`, which closes it here."""
     for line in response.iter_lines():
         if line.startswith("data:"):
             data = line.removeprefix("data:").strip()
             if data == "[DONE]":
-                return
+                continue
             event = json.loads(data)
             if "error" in event:
                 raise StartFailed(f"The frontend said: {event['error']}")

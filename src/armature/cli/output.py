@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -14,7 +15,7 @@ from armature.errors import OutputFailed
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "output_width", "print_rows", "say", "write_files"]
+__all__ = ["console", "output_width", "print_rows", "say", "stopped_in_order", "write_files"]
 
 _PIPE_WIDTH = 100
 
@@ -32,6 +33,27 @@ def console() -> Console:
 
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
     return Ours(color_system=colours, highlight=False, emoji=False, markup=False, soft_wrap=True)
+
+
+@contextlib.contextmanager
+def stopped_in_order() -> Iterator[None]:
+    """In this block SIGTERM and SIGHUP do what Ctrl-C does, so that the command ends when all it started has.
+
+    A signal that is ignored stays so (`nohup`). Main thread only.
+    """
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    for number, handler in before.items():
+        if handler != signal.SIG_IGN:
+            signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def output_width(asked: int | None) -> int:

@@ -52,7 +52,7 @@ def up(
 ) -> None:
     """Run a request or a graph on this machine."""
     from armature.cli.flow import runnable
-    from armature.cli.output import say
+    from armature.cli.output import say, stopped_in_order
     from armature.local.up import UpOptions
     from armature.local.up import up as run_graph
 
@@ -71,7 +71,8 @@ def up(
     ready = runnable(file, hardware_text=hardware, offline=offline)
     for note in ready.notes:
         say(f"note: {note}")
-    run_graph(ready.dgd, profile=ready.profile, options=options, report=say, extras=ready.extras)
+    with stopped_in_order():
+        run_graph(ready.dgd, profile=ready.profile, options=options, report=say, extras=ready.extras)
 
 
 def _inventory(text: str | None) -> Inventory | None:
