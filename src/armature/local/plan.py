@@ -285,6 +285,11 @@ class _Planner:
                 f"No model runs here: mocker engines stand in for {total}, on {source} step times; the text they "
                 "generate means nothing."
             )
+        if any(engine.tokenizer is None for engine in engines.values()):
+            self.notes.append(
+                "No tokenizer.json of the model is on this machine: each byte of text counts as a token, so English "
+                "prompts are about four times as long as with the model's own."
+            )
         for origin in dict.fromkeys(engine.origin for engine in engines.values() if engine.origin):
             names = [name for name, engine in engines.items() if engine.origin == origin]
             self.notes.append(f"{', '.join(names)}: {origin}.")

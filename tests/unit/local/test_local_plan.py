@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from pathlib import Path
 from typing import Any
@@ -304,6 +305,15 @@ def test_replicas_become_processes_and_none_is_allowed():
 def test_several_frontends_share_no_port():
     launch = plan({**FRONTEND, "replicas": 2}, worker())
     assert [flag(process, "--port") for process in launch.processes[1:]] == ["8000", "0"]
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_where_the_model_has_no_tokeniser_it_is_said_that_bytes_count_as_tokens(tmp_path, own):
+    def engine_of(view, role, **given):
+        return dataclasses.replace(canned(view, role, **given), tokenizer=tmp_path if own else None)
+
+    launch = process_specs(graph(FRONTEND, worker()), engine_of=engine_of)
+    assert any("each byte of text counts as a token" in note for note in launch.notes) != own
 
 
 def test_ignored_flags_are_said_once_with_the_reason():
