@@ -147,9 +147,7 @@ def _check_common(request: _Common) -> None:
     if not request.model:
         raise invalid("model must not be empty.", param="model")
     if request.n not in (None, 1):
-        raise invalid(
-            f"n may only be 1 here, got {request.n}; send the request {request.n} times.", param="n"
-        )
+        raise invalid(f"n may only be 1 here, got {request.n}; send one request per choice.", param="n")
     if request.logprobs not in (None, False):
         raise invalid("logprobs are not served here.", param="logprobs")
     if request.stream_options is not None and not request.stream:
