@@ -69,7 +69,7 @@ class AggCurve:
     """An aggregated worker over `batch`.
 
     prefill_ms: a request's time to its first token, which includes waiting where prefill bounds the worker; service_ms:
-    a prompt's own steps; busy: share of time with prefill.
+    what a prompt costs when rounds are as full as they get; busy: share of that capacity in use.
     """
 
     batch: Floats
@@ -99,9 +99,10 @@ def prefill_ms(engine: Engine, workload: Workload) -> float:
 def agg_curve(engine: Engine, workload: Workload) -> AggCurve:
     """Steady state with `batch` requests always in flight, each replaced when it ends.
 
-    While a request lives, every other one is replaced once: `b` prompts are prefilled, each in `n` mixed steps in
-    which the others decode, and pure decode steps make up what is left of the `osl - 1` tokens each still owes.
-    When the mixed steps alone exceed that, prefill bounds the worker and requests queue for it. Below one request in
+    While a request lives, every other one is replaced once: `b` prompts are prefilled, in rounds of `chunks` mixed
+    steps in which the others decode, and pure decode steps make up what is left of the `osl - 1` tokens each still
+    owes. A round takes one prompt, or, of short ones that start faster than one a step, as many as a chunk holds. When
+    the rounds alone exceed those tokens, prefill bounds the worker and requests queue for it. Below one request in
     flight the worker idles in between: rate and `busy` are those of one, times the share.
     """
     times, isl, context = engine.times, float(workload.isl), workload.mean_context
@@ -109,24 +110,33 @@ def agg_curve(engine: Engine, workload: Workload) -> AggCurve:
     batch, share = np.maximum(in_flight, 1.0), np.minimum(in_flight, 1.0)
     tokens = float(max(workload.osl - 1, 0))
     chunks = float(-(-workload.isl // CHUNK_TOKENS))
-    chunk = isl / chunks
-    decoding = np.minimum(batch - 1.0, tokens / chunks)
-    alongside = times.mixed_ms(chunk, decoding, context) - times.mixed_ms(chunk, 0.0, context)
-    prompt_ms = prefill_ms(engine, workload) + chunks * np.maximum(alongside, 0.0)
+    most = float(max(1, min(CHUNK_TOKENS // workload.isl, engine.max_batch)))
+    packed = np.clip(batch / (tokens + 1.0), 1.0, most)
+    decoding = np.minimum(batch - packed, packed * tokens / chunks)
+
+    def round_ms(prompts: Floats) -> Floats:
+        alone = np.where(prompts > 1.0, times.prefill_ms(isl, prompts), prefill_ms(engine, workload))
+        chunk = prompts * isl / chunks
+        alongside = times.mixed_ms(chunk, decoding, context) - times.mixed_ms(chunk, 0.0, context)
+        return np.asarray(alone + chunks * np.maximum(alongside, 0.0), dtype=np.float64)
+
+    prompt_ms = round_ms(packed)
+    service_ms = round_ms(np.full_like(batch, most)) / most
+    rounds = batch / packed
     decode_ms = times.decode_ms(batch, context)
-    pure = np.maximum(tokens - chunks * (batch - 1.0), 0.0)
-    life_ms = batch * prompt_ms + pure * decode_ms
-    in_decode = (batch - 1.0) * prompt_ms + pure * decode_ms
-    bound = tokens < chunks * (batch - 1.0)
+    pure = np.maximum(tokens - chunks * (rounds - 1.0), 0.0)
+    life_ms = rounds * prompt_ms + pure * decode_ms
+    in_decode = (rounds - 1.0) * prompt_ms + pure * decode_ms
+    bound = tokens < chunks * (rounds - 1.0)
     itl_ms = np.where(bound, prompt_ms / chunks, in_decode / max(tokens, 1.0)) if tokens else decode_ms
     return AggCurve(
         batch=in_flight,
         rate=1000.0 * engine.lanes * in_flight / life_ms,
         itl_ms=itl_ms,
         prefill_ms=life_ms - tokens * itl_ms,
+        service_ms=service_ms,
         life_ms=life_ms,
-        service_ms=prompt_ms,
-        busy=share * np.minimum(batch * prompt_ms / life_ms, 1.0),
+        busy=share * np.minimum(batch * service_ms / life_ms, 1.0),
     )
 
 

@@ -97,19 +97,23 @@ def aggregated(engine: Engine, count: int, w: Workload) -> Layout:
     limit, before = math.inf, (0.0, 0.0)
     for in_flight in batch_grid(engine.max_batch):
         b, share = max(in_flight, 1), min(in_flight, 1)
-        decoding = min(b - 1, tokens / chunks)
-        beside = float(times.decode_ms(decoding, context)) - times.base_ms
-        prompt = alone + chunks * beside
-        pure = max(tokens - chunks * (b - 1), 0)
-        life = b * prompt + pure * float(times.decode_ms(b, context))
-        itl = prompt / chunks if tokens < chunks * (b - 1) else ((life - prompt) / tokens)
-        busy = share * min(b * prompt / life, 1.0)
+        most = max(1, min(CHUNK_TOKENS // w.isl, engine.max_batch))
+        packed = min(max(b / (tokens + 1), 1), most)
+        decoding = min(b - packed, packed * tokens / chunks)
+        beside = chunks * (float(times.decode_ms(decoding, context)) - times.base_ms)
+        prompt = (float(times.prefill_ms(w.isl, packed)) if packed > 1 else alone) + beside
+        service = ((float(times.prefill_ms(w.isl, most)) if most > 1 else alone) + beside) / most
+        rounds = b / packed
+        pure = max(tokens - chunks * (rounds - 1), 0)
+        life = rounds * prompt + pure * float(times.decode_ms(b, context))
+        itl = prompt / chunks if tokens < chunks * (rounds - 1) else ((life - prompt) / tokens)
+        busy = share * min(b * service / life, 1.0)
         rate = 1000 * count * engine.lanes * in_flight / life
         if busy > MAX_UTILISATION and limit == math.inf and not closed:
             limit = before[1] + (rate - before[1]) * (MAX_UTILISATION - before[0]) / (busy - before[0])
         before = (busy, rate)
         own = life - tokens * itl + 0.5 * itl * (b - 1) / b
-        states.append(State(rate, own, 0.0 if closed else prompt, busy, servers, itl, tokens))
+        states.append(State(rate, own, 0.0 if closed else service, busy, servers, itl, tokens))
     return Layout(False, engine.parallelism.pp, count * engine.gpus, states, limit)
 
 
