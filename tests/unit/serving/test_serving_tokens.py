@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
@@ -60,6 +60,8 @@ def test_text_survives_tokens_one_at_a_time(model_dir, text):
 
 @settings(max_examples=60, deadline=None)
 @given(tokens=st.lists(st.integers(0, 399), max_size=40))
+@example(tokens=[0, 0, 0, 0, 128, 96])  # special tokens without text, then a character of two tokens
+@example(tokens=[128, 128, 128, 128, 128, 96])  # broken bytes, then one
 def test_any_tokens_become_text_and_never_stay_held(model_dir, tokens):
     """Broken UTF-8 shows as U+FFFD, at the latest a few tokens later."""
     tokeniser = HfTokeniser(model_dir)

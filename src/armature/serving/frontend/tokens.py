@@ -21,7 +21,9 @@ __all__ = ["ByteTokeniser", "Detokeniser", "HfTokeniser", "Tokeniser", "load_tok
 
 REPLACEMENT = "\ufffd"
 _LONGEST_CHARACTER = 4
-"""Bytes of the longest UTF-8 character: after so many tokens an unfinished one is a broken one."""
+"""Bytes of the longest UTF-8 character: of a run of broken bytes, all but the last three stay broken."""
+_LONGEST_WAIT = 64
+"""Tokens after which broken bytes are given out as they are, so that a stream of them costs no more and more."""
 
 log = logging.getLogger(__name__)
 
@@ -84,25 +86,33 @@ class _HfDetokeniser:
         self._tokenizer = tokenizer
         self._window: list[int] = []
         self._known = 0  # tokens at the front of the window whose text is out already
+        self._out = 0  # characters of the text behind them that are out already
 
     def feed(self, tokens: Sequence[int]) -> str:
         return "".join(self._one(token) for token in tokens)
 
     def end(self) -> str:
-        text = self._decode(self._window)[len(self._decode(self._window[: self._known])) :]
-        self._window, self._known = [], 0
+        text = self._text()[self._out :]
+        self._window, self._known, self._out = [], 0, 0
         return text
 
     def _one(self, token: int) -> str:
         self._window.append(token)
-        before = self._decode(self._window[: self._known])
-        after = self._decode(self._window)
-        unfinished = len(self._window) - self._known <= _LONGEST_CHARACTER and after.endswith(REPLACEMENT)
-        if len(after) <= len(before) or unfinished:
-            return ""
-        self._window = self._window[self._known :]
-        self._known = len(self._window)
-        return after[len(before) :]
+        text = self._text()
+        waiting = min(len(text) - len(text.rstrip(REPLACEMENT)), _LONGEST_CHARACTER - 1)
+        too_long = len(self._window) - self._known > _LONGEST_WAIT
+        if too_long:
+            waiting = 0
+        ready = text[self._out : len(text) - waiting]
+        self._out += len(ready)
+        if too_long or (text and waiting == 0):
+            self._window = self._window[self._known :]
+            self._known, self._out = len(self._window), 0
+        return ready
+
+    def _text(self) -> str:
+        """Of the tokens behind the known ones."""
+        return self._decode(self._window)[len(self._decode(self._window[: self._known])) :]
 
     def _decode(self, tokens: list[int]) -> str:
         return self._tokenizer.decode(tokens, skip_special_tokens=True) if tokens else ""
