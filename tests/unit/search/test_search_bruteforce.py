@@ -184,7 +184,7 @@ def best(found: list[tuple[Layout, Point, float]], w: Workload, sla: Sla) -> tup
     met = [row for row in found if ratio(row[1], row[2]) == 0.0]
     if not met:
         least = min(ratio(s, served) for _, s, served in found)
-        met = [row for row in found if ratio(row[1], row[2]) <= least * (1 + 1e-9)]
+        met = [row for row in found if ratio(row[1], row[2]) < least * 1.01]
     loaded = w.request_rate is not None or w.concurrency is not None
     cost = (lambda s: 1 / s.rate) if not loaded and sla.optimize == "throughput" else (lambda s: s.e2e_ms)
     if loaded and sla.optimize == "throughput":
