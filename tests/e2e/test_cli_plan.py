@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 
 import pytest
@@ -103,3 +104,13 @@ def test_help_imports_none_of_the_rooms(tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stderr.strip() == "[]"
+
+
+def test_a_strict_sla_in_seconds_is_missed_with_the_numbers_as_written(tmp_path):
+    """0.04 ms, where 40 was meant, is not shown as 0.0; and the unit is said first among the notes."""
+    request = REQUEST + "  sla: {ttft: 2, itl: 0.04}\n"
+    done = armature("plan", "-", "--strict-sla", "--estimator", "roofline", home=tmp_path, stdin=request)
+    assert done.returncode == 5
+    assert re.search(r"itl_ms [\d.]+ against 0\.04", done.stderr), done.stderr
+    notes = done.stdout.partition("\nNotes\n")[2].splitlines()
+    assert "the unit is milliseconds" in notes[0]

@@ -130,5 +130,7 @@ def _print_json(profile: Profile, graph: Graph, api_version: ApiVersion, notes: 
 
 
 def _missed(margins: Sequence[Any]) -> str:
-    missed = [f"{m.name} {m.predicted:,.1f} against {m.target:,.1f}" for m in margins if not m.met]
+    from armature.report.words import amount
+
+    missed = [f"{m.name} {amount(m.predicted)} against {amount(m.target)}" for m in margins if not m.met]
     return f"The SLA is missed: {', '.join(missed) or 'the asked load is not carried'}."

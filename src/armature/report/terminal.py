@@ -161,7 +161,8 @@ def _figures(pick: Candidate, glyphs: Glyphs) -> str:
 
 
 def _notes(profile: Profile, others: Sequence[str]) -> list[str]:
-    return list(dict.fromkeys([*profile.picked.notes, *others, *profile.notes]))
+    """What is said about the user's own file and options comes first, for the list is cut."""
+    return list(dict.fromkeys([*others, *profile.picked.notes, *profile.notes]))
 
 
 def _list(
@@ -174,7 +175,7 @@ def _list(
     for item in items[:most]:
         yield from _wrapped(item, width, "  - ", "    ", style)
     if len(items) > most:
-        yield Line(f"  - {glyphs.more} {len(items) - most} more in the profile", style)
+        yield Line(f"  - {glyphs.more} {len(items) - most} more with --json", style)
 
 
 def _wrapped(text: str, width: int, first: str, rest: str, style: str = "") -> Iterable[Line]:

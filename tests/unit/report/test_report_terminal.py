@@ -70,7 +70,14 @@ def test_a_long_plan_stays_within_sixty_lines_and_the_width(width, unicode):
     lines = plan_lines(made, width, unicode=unicode)
     assert len(lines) <= (62 if width >= 100 else 72)
     assert max(len(line.text) for line in lines) <= width
-    assert "6 more in the profile" in "\n".join(line.text for line in lines)
+    assert "6 more with --json" in "\n".join(line.text for line in lines)
+
+
+def test_notes_on_the_users_own_file_are_never_cut():
+    made = profile(notes=tuple(f"note {i}" for i in range(9)))
+    text = "\n".join(line.text for line in plan_lines(made, 100, notes=("spec.sla.ttft is 2 ms",)))
+    assert "spec.sla.ttft is 2 ms" in text
+    assert "5 more with --json" in text
 
 
 def test_without_unicode_every_character_is_ascii():
