@@ -3,7 +3,8 @@
 It reads `launch.json`, runs `supervise.Supervisor` until it is told to stop, and is the only writer of
 `state.json`. It imports little and has one thread, so that it starts fast and its children can be tied to its life.
 With `--lifeline` it also stops when its standard input ends: whoever holds the other end (a foreground `up`) may
-then die in any way and leaves nothing behind.
+then die in any way and leaves nothing behind. And it stops when its directory is removed: `status` and `down` could
+not find it any more.
 """
 
 from __future__ import annotations
@@ -123,7 +124,7 @@ def run(directory: state.RunDirectory, launch: Launch, *, lifeline: bool) -> int
     phase: state.Phase = "starting"
     recorder.record(supervisor, phase)
     try:
-        while not told and not (lifeline and _ended(0)):
+        while not told and not (lifeline and _ended(0)) and directory.launch.exists():
             supervisor.tick()
             phase = phase_of(supervisor.children, was_ready=was_ready)
             was_ready = was_ready or phase == "ready"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -206,6 +207,14 @@ def test_a_killed_supervisor_is_noticed_and_cleaned_away(home):
     until(lambda: not deployment.running)
     assert state.list_deployments(home) == ()
     until(lambda: all_gone(deployment))
+
+
+def test_a_deployment_whose_directory_is_removed_ends(home):
+    """`rm -rf ~/.armature`: no command could find it any more."""
+    deployment = detached(home)
+    shutil.rmtree(home)
+    until(lambda: all_gone(deployment))
+    assert not home.exists()
 
 
 def test_up_after_a_kill_cleans_up_and_says_so(home):
