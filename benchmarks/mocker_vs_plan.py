@@ -53,11 +53,12 @@ moment of the others, a pattern that neither real traffic nor the plan has."""
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One kind of layout: which candidates are it, which of those to prefer (highest), and the loads (requests in
-    flight) to ask the search for, in turn, until it keeps one that carries the load."""
+    """One kind of layout: which candidates are it, how many replicas of the worker it has (None: any number), which
+    candidates to prefer (highest), and the loads (requests in flight) to ask the search for, in turn."""
 
     name: str
     matches: Callable[[Candidate], bool]
+    replicas: int | None
     prefer: Callable[[Candidate], float]
     loads: tuple[int, ...]
 
@@ -85,11 +86,9 @@ class Row:
         return abs(self.deviation) <= self.limit
 
 
-def _is_agg(candidate: Candidate, tp: int, replicas: int | None = None) -> bool:
+def _is_agg(candidate: Candidate, tp: int) -> bool:
     group = candidate.group("agg")
-    if group is None or (group.tp, group.pp, group.dp) != (tp, 1, 1):
-        return False
-    return replicas is None or group.replicas == replicas
+    return group is not None and (group.tp, group.pp, group.dp) == (tp, 1, 1)
 
 
 def _is_plain_disagg(candidate: Candidate) -> bool:
@@ -105,9 +104,9 @@ def _quickest(candidate: Candidate) -> float:
 
 
 LAYOUTS = (
-    Layout("agg TP1", lambda c: _is_agg(c, 1), _fewest_replicas, (64, 48, 96, 32)),
-    Layout("agg TP4x2", lambda c: _is_agg(c, 4, 2), _fewest_replicas, (40, 32, 48, 56, 64, 24)),
-    Layout("disaggregated", _is_plain_disagg, _quickest, (24, 32, 40, 48, 16)),
+    Layout("agg TP1", lambda c: _is_agg(c, 1), None, _fewest_replicas, (64, 48, 96, 32)),
+    Layout("agg TP4x2", lambda c: _is_agg(c, 4), 2, _fewest_replicas, (40, 32, 48, 56, 64, 24)),
+    Layout("disaggregated", _is_plain_disagg, None, _quickest, (24, 32, 40, 48, 16)),
 )
 
 
@@ -188,21 +187,27 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def _case(layout: Layout, facts: ModelFacts, inventory: Inventory, *, isl: int, osl: int) -> _Case:
-    """The layout as the search plans it, under the first of its loads at which it is kept."""
+    """The layout as the search plans it, under the first of its loads at which it is kept.
+
+    The search keeps the fewest replicas that do; where the layout has more, an ITL target just out of their reach
+    makes it keep one more.
+    """
     for load in layout.loads:
-        request = _request(facts.name, isl, osl, load)
-        found = search(request, inventory, facts, estimator_for("auto"))
-        candidates = [
-            candidate
-            for candidate in found.candidates
-            if layout.matches(candidate) and candidate.carries_load
-        ]
-        if candidates:
-            picked = max(candidates, key=layout.prefer)
-            tables = {
-                group.role: _steps(group, picked, facts, inventory, isl + osl) for group in picked.groups
-            }
-            return _Case(layout, structs.replace(found, pick=picked.id, step_tables=tables), request)
+        itl_ms: float | None = None
+        for _ in range(layout.replicas or 1):
+            request = _request(facts.name, isl, osl, load, itl_ms)
+            found = search(request, inventory, facts, estimator_for("auto"))
+            kept = [c for c in found.candidates if layout.matches(c) and c.carries_load]
+            fitting = [c for c in kept if layout.replicas in (None, c.groups[0].replicas)]
+            if fitting:
+                picked = max(fitting, key=layout.prefer)
+                tables = {
+                    group.role: _steps(group, picked, facts, inventory, isl + osl) for group in picked.groups
+                }
+                return _Case(layout, structs.replace(found, pick=picked.id, step_tables=tables), request)
+            if not kept:
+                break
+            itl_ms = 0.95 * min(c.itl_ms.value for c in kept)
     raise ArmatureError(
         f"The search keeps no {layout.name} layout of {facts.name} at any of these loads: {layout.loads}."
     )
@@ -219,7 +224,9 @@ def _steps(
     return sample(times, max_isl=longest, max_batch=256, max_context=longest, max_chunk=group.chunk_tokens)
 
 
-def _request(model: str, isl: int, osl: int, load: int) -> v1beta1.DynamoGraphDeploymentRequest:
+def _request(
+    model: str, isl: int, osl: int, load: int, itl_ms: float | None
+) -> v1beta1.DynamoGraphDeploymentRequest:
     document = {
         "apiVersion": "nvidia.com/v1beta1",
         "kind": "DynamoGraphDeploymentRequest",
@@ -228,6 +235,7 @@ def _request(model: str, isl: int, osl: int, load: int) -> v1beta1.DynamoGraphDe
             "model": model,
             "backend": "vllm",
             "workload": {"isl": isl, "osl": osl, "concurrency": load},
+            "sla": {} if itl_ms is None else {"itl": itl_ms},
         },
     }
     return api.default_request(v1beta1.DynamoGraphDeploymentRequest.model_validate(document))
