@@ -172,7 +172,7 @@ def test_the_demo_plans_runs_answers_and_stops(tmp_path):
         "Why",
         "kind: DynamoGraphDeployment",
         "assistant: ",
-        "48 tokens: the first after",
+        " tokens in, 48 out: the first after",
     ):
         assert said in done.stdout
     assert done.stdout.endswith("Everything is stopped.\n")

@@ -22,6 +22,8 @@ from armature.errors import StartFailed
 if TYPE_CHECKING:
     import httpx
 
+    from armature.search.profile import Profile
+
 __all__ = ["Answer", "ask", "demo", "register"]
 
 _REQUEST = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
@@ -61,12 +63,22 @@ def demo(
             _heading(f"POST {deployment.url}/v1/chat/completions")
             print(f"user: {_QUESTION}\nassistant: ", end="", flush=True)
             answer = ask(deployment.url, deployment.models[0], _QUESTION, _TOKENS, show=_show)
-            unloaded = f"predicted {profile.picked.unloaded_ttft_ms:.0f} ms for {profile.workload['isl']:,.0f} tokens"
+            prefill_ms, decode_ms = _predicted(profile, answer)
             print(
-                f"\n\n{answer.tokens} tokens: the first after {answer.ttft_ms:.0f} ms ({unloaded}), then one every"
-                f" {answer.itl_ms:.1f} ms (predicted {profile.picked.unloaded_itl_ms:.1f} ms on an empty server)"
+                f"\n\n{answer.prompt_tokens} tokens in, {answer.tokens} out: the first after {answer.ttft_ms:.0f} ms"
+                f" (predicted {prefill_ms:.0f}), then one every {answer.itl_ms:.1f} ms (predicted {decode_ms:.1f})"
             )
     print("Everything is stopped.")
+
+
+def _predicted(profile: Profile, answer: Answer) -> tuple[float, float]:
+    """(TTFT, ITL) in ms that the profile's step times give for this very prompt, alone on the server."""
+    from armature.perf.steptable import TableTimes
+
+    tables = profile.step_tables
+    prefill, decode = tables.get("prefill") or tables["agg"], tables.get("decode") or tables["agg"]
+    context = answer.prompt_tokens + answer.tokens / 2
+    return TableTimes(prefill).step_ms(answer.prompt_tokens, 0, 0), TableTimes(decode).step_ms(0, 1, context)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +86,7 @@ class Answer:
     """A streamed completion. ttft_ms: from sending to the first token; itl_ms: mean between tokens; 0 below two."""
 
     text: str
+    prompt_tokens: int
     tokens: int
     ttft_ms: float
     itl_ms: float
@@ -97,15 +110,17 @@ def ask(
     }
     pieces: list[str] = []
     times: list[float] = []
-    tokens = 0
+    prompt_tokens = tokens = 0
+    client = httpx.Client(timeout=30)
     sent = time.monotonic()
     try:
-        with httpx.stream("POST", f"{url}/v1/chat/completions", json=body, timeout=30) as response:
+        with client, client.stream("POST", f"{url}/v1/chat/completions", json=body) as response:
             if response.status_code != 200:
                 response.read()
                 raise StartFailed(f"The frontend answered {response.status_code}: {response.text[:300]}")
             for event in _events(response):
                 if event.get("usage"):
+                    prompt_tokens = int(event["usage"]["prompt_tokens"])
                     tokens = int(event["usage"]["completion_tokens"])
                 text = "".join(
                     choice.get("delta", {}).get("content") or "" for choice in event.get("choices", ())
@@ -120,7 +135,8 @@ def ask(
     if not times:
         raise StartFailed("The frontend sent no text.")
     gap_ms = 1000 * (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-    return Answer("".join(pieces), tokens or len(pieces), 1000 * (times[0] - sent), gap_ms)
+    ttft_ms = 1000 * (times[0] - sent)
+    return Answer("".join(pieces), prompt_tokens, tokens or len(pieces), ttft_ms, gap_ms)
 
 
 def _events(response: httpx.Response) -> Iterator[dict[str, Any]]:

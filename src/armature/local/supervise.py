@@ -212,6 +212,12 @@ class Supervisor:
             child.state = "stopped"
             return
         ended = _how_it_ended(code)
+        self._after_end(child, ended, now)
+        if child.log is not None and child.crashes:  # a failed start is told by `up` itself
+            child.log.write(f"armature: {child.spec.name} {child.message}\n".encode())
+
+    def _after_end(self, child: Child, ended: str, now: float) -> None:
+        """What becomes of a child that ended without being told to: failed, or waiting for its next start."""
         if not child.was_ready or not child.spec.restart:
             child.state, child.message = "failed", ended
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from armature.search.explain import amount
 from armature.search.profile import Candidate, Group, Number, Profile
 
 __all__ = [
@@ -70,15 +71,6 @@ _PLAIN = str.maketrans(
 def plain(text: str) -> str:
     """The text in ASCII: known signs spelled out, anything else a question mark."""
     return text.translate(_PLAIN).encode("ascii", "replace").decode("ascii")
-
-
-def amount(value: float) -> str:
-    """Three significant digits below 100, whole numbers with thousands separators above."""
-    if abs(value) >= 99.95:
-        return f"{value:,.0f}"
-    if abs(value) >= 9.995:
-        return f"{value:.1f}"
-    return f"{value:.2f}"
 
 
 def band(number: Number, glyphs: Glyphs) -> str:

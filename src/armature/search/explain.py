@@ -11,18 +11,27 @@ from armature.search.pick import EQUAL, TOLERANCE
 from armature.search.profile import Candidate, Margin
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["considered", "layout_text", "reasons"]
+__all__ = ["amount", "considered", "layout_text", "reasons"]
 
 NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "End-to-end latency"}
 
 
+def amount(value: float) -> str:
+    """Three significant digits below 100, whole numbers with thousands separators above."""
+    if abs(value) >= 99.95:
+        return f"{value:,.0f}"
+    if abs(value) >= 9.995:
+        return f"{value:.1f}"
+    return f"{value:.2f}" if abs(value) >= 0.095 or value == 0 else f"{value:.2g}"
+
+
 def layout_text(candidate: Candidate, beside: Candidate | None = None) -> str:
-    """`aggregated vllm, 4 x TP2`, `disaggregated vllm, prefill 3 x TP1, decode 1 x TP4`.
+    """`aggregated vllm, 4×tp2`, `disaggregated vllm, prefill 3×tp1, decode 1×tp4`.
 
     The SKU is named where it is not that of the candidate `beside` it.
     """
     groups = [
-        f"{'' if group.role == 'agg' else group.role + ' '}{group.replicas} x {group.parallelism.label.upper()}"
+        f"{'' if group.role == 'agg' else group.role + ' '}{group.replicas}×{group.parallelism.label}"
         for group in candidate.groups
     ]
     mode = "aggregated" if candidate.mode == "agg" else "disaggregated"
@@ -88,7 +97,7 @@ def _load(workload: Workload) -> str:
 
 def _targets(pick: Candidate) -> list[str]:
     said = [
-        f"{NAMES[m.name]} is missed: {m.predicted:,.1f} ms predicted, {m.target:,.1f} ms asked ({m.ratio:.2f} x)."
+        f"{NAMES[m.name]} is missed: {amount(m.predicted)} ms predicted, {amount(m.target)} ms asked ({m.ratio:.2f} x)."
         for m in pick.margins
         if not m.met
     ]
@@ -99,7 +108,7 @@ def _targets(pick: Candidate) -> list[str]:
     if met:
         binding, *rest = met
         said.append(
-            f"{NAMES[binding.name]} binds: {binding.predicted:,.1f} of {binding.target:,.1f} ms"
+            f"{NAMES[binding.name]} binds: {amount(binding.predicted)} of {amount(binding.target)} ms"
             + "".join(f"; {_inside(m)} {_spare(m)}" for m in rest)
             + "."
         )
@@ -144,7 +153,7 @@ def _difference(other: Candidate, pick: Candidate, workload: Workload, sla: Sla)
 
 def _misses(candidate: Candidate) -> list[str]:
     missed = [
-        f"{_inside(m)} {m.predicted:,.1f} of {m.target:,.1f} ms" for m in candidate.margins if not m.met
+        f"{_inside(m)} {amount(m.predicted)} of {amount(m.target)} ms" for m in candidate.margins if not m.met
     ]
     return (
         missed

@@ -106,7 +106,8 @@ def test_a_crash_after_readiness_is_restarted_on_the_port_it_had(tmp_path, super
     os.kill(first, signal.SIGKILL)
     drive(supervisor, lambda: supervisor.ready and supervisor.children[0].pid != first)
     assert supervisor.children[0].restarts == 1
-    drive(supervisor, lambda: log.read_text().count("\n") == 4)
+    drive(supervisor, lambda: log.read_text().count("\n") == 5)
+    assert "armature: w-0 was killed by SIGKILL; starts again in " in log.read_text()
     ports = [line for line in log.read_text().splitlines() if line.startswith("port")]
     assert ports == ["port is 0", "port is 4711"]
 
