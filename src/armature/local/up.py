@@ -214,7 +214,7 @@ class _Run:
 
     def _too_slow(self, deployment: Deployment | None) -> StartFailed:
         waiting = [p for p in deployment.processes if p.state != "ready"] if deployment else []
-        names = ", ".join(process.name for process in waiting) or "the frontend's list of models"
+        names = ", ".join(process.name for process in waiting) or "the frontend to find every worker"
         log = Path(waiting[0].log_path) if waiting else self.directory.supervisor_log
         return StartFailed(
             f"{self.plan.name} was not ready after {self.options.ready_timeout_s:g} s: waiting for {names}."
@@ -298,16 +298,17 @@ def _cannot_listen(host: str, port: int, error: OSError) -> StartFailed:
 
 
 def _answers(deployment: Deployment) -> bool:
-    """Whether the frontend lists every model: it is ready before it has discovered its workers."""
-    workers = {process.component for process in deployment.processes if process.kind == "worker"}
+    """Whether the frontend serves every model with every worker: it is ready before it has discovered them."""
+    workers = sum(process.kind == "worker" for process in deployment.processes)
     if deployment.port == 0 or not workers:
         return True
     try:
-        with urllib.request.urlopen(f"{deployment.url}/v1/models", timeout=2) as response:
-            listed = {model.get("id") for model in json.load(response).get("data", ())}
+        with urllib.request.urlopen(f"{deployment.url}/health", timeout=2) as response:
+            health = json.load(response)
     except (OSError, ValueError, urllib.error.URLError):
         return False
-    return set(deployment.models) <= listed
+    found = sum(bool(instance.get("ready")) for instance in health.get("instances", ()))
+    return found >= workers and set(deployment.models) <= set(health.get("models", ()))
 
 
 def _tail_of(log: Path) -> str:

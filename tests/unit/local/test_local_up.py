@@ -29,15 +29,18 @@ WORKER = """print("hello from", __import__("os").getpid())\nprint('{"ready": tru
 import time\nwhile True: time.sleep(1)\n"""
 FRONTEND = """
 import http.server, json, sys
-class Models(http.server.BaseHTTPRequestHandler):
+asked = 0
+class Health(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
-        body = json.dumps({"data": [{"id": "m"}]}).encode()
+        global asked
+        asked += 1  # the first time the worker is not discovered yet
+        body = json.dumps({"models": ["m"], "instances": [{"ready": True}] if asked > 1 else []}).encode()
         self.send_response(200)
         self.send_header("content-length", str(len(body)))
         self.end_headers()
         self.wfile.write(body)
     def log_message(self, *_): pass
-server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Models)
+server = http.server.HTTPServer(("127.0.0.1", int(sys.argv[-1])), Health)
 print(json.dumps({"ready": True, "port": server.server_port}), flush=True)
 server.serve_forever()
 """
