@@ -11,17 +11,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
-REQUEST = """\
-apiVersion: nvidia.com/v1beta1
-kind: DynamoGraphDeploymentRequest
-metadata:
-  name: test
-spec:
-  model: Qwen/Qwen3-32B-FP8
-  backend: vllm
-  workload: {isl: 4000, osl: 1000}
-  hardware: {gpuSku: h200_sxm, totalGpus: 8}
-"""
+REQUEST = (ROOT / "tests" / "data" / "cli" / "request.yaml").read_text()
 
 
 def environment(home: Path, **changes: str) -> dict[str, str]:

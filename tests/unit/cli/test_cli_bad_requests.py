@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import io
 import sys
+from pathlib import Path
 
 import pytest
 
 from armature.cli.main import main
 
-REQUEST = """\
-apiVersion: nvidia.com/v1beta1
-kind: DynamoGraphDeploymentRequest
-metadata:
-  name: test
-spec:
-  model: Qwen/Qwen3-32B-FP8
-  backend: vllm
-  workload: {isl: 4000, osl: 1000}
-  hardware: {gpuSku: h200_sxm, totalGpus: 8}
-"""
+REQUEST = (Path(__file__).parents[2] / "data" / "cli" / "request.yaml").read_text()
 
 DGD = """\
 apiVersion: nvidia.com/v1beta1

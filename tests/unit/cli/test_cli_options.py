@@ -14,17 +14,7 @@ from armature.cli.main import main
 
 QUICKSTART = Path(__file__).parents[3] / "examples" / "quickstart.yaml"
 
-REQUEST = """\
-apiVersion: nvidia.com/v1beta1
-kind: DynamoGraphDeploymentRequest
-metadata:
-  name: test
-spec:
-  model: Qwen/Qwen3-32B-FP8
-  backend: vllm
-  workload: {isl: 4000, osl: 1000}
-  hardware: {gpuSku: h200_sxm, totalGpus: 8}
-"""
+REQUEST = (Path(__file__).parents[2] / "data" / "cli" / "request.yaml").read_text()
 
 
 @pytest.fixture
