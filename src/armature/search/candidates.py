@@ -96,7 +96,7 @@ class Swept:
             source=max((engine.times.source for engine in engines), key=SOURCES.index),
             notes=_notes(groups, engines),
             cost_per_million_tokens=self._cost(groups, tokens_per_s),
-            front_y=float(self.front_xy[1][row]),
+            front_y=tokens_per_s / (gpus if self.loaded else self.budget),
         )
 
     def _group(self, role: Role, engine: Engine, replicas: int, batch: float) -> Group:
