@@ -9,15 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from armature.model.facts import ModelFacts
 from armature.model.memory import kv_bytes_per_sequence
 from armature.perf.estimate import Band, Floats, Source
+from armature.search.engines import Engines
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pareto import pareto_front
 from armature.search.pick import TOLERANCE, layout_keys
 from armature.search.profile import Candidate, Group, Margin, Number, Role
+from armature.search.question import Question
 from armature.search.sweep import Points, worst_ratio
-from armature.workload.shape import Sla, Workload
+from armature.workload.shape import Sla
 
 __all__ = ["Swept", "kept_rows"]
 
@@ -28,32 +29,28 @@ SOURCES: tuple[Source, ...] = ("measured", "calibrated", "silicon", "estimated")
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A whole sweep: its engines, its points and what was asked."""
+    """A whole sweep: what was asked, its engines, how many layouts they make, and their points."""
 
-    facts: ModelFacts
-    workload: Workload
-    sla: Sla
-    budget: int
-    mains: Sequence[Engine]
-    prefills: Sequence[Engine]
+    question: Question
+    engines: Engines
+    layouts: int
     points: Points
-    prices: Mapping[str, float]
-
-    @property
-    def loaded(self) -> bool:
-        return self.workload.request_rate is not None or self.workload.concurrency is not None
 
     @property
     def front_xy(self) -> tuple[Floats, Floats]:
         """Tokens/s/user, and tokens/s per GPU used (load asked) or per GPU of the budget (none asked, PAR-02)."""
-        gpus = self.points.gpus if self.loaded else np.full(len(self.points), self.budget)
-        return 1000.0 / self.points.itl_ms, self.points.rate * self.workload.osl / gpus
+        gpus = (
+            self.points.gpus
+            if self.question.loaded
+            else np.full(len(self.points), self.question.inventory.total_gpus)
+        )
+        return 1000.0 / self.points.itl_ms, self.points.rate * self.question.workload.osl / gpus
 
     def candidate(self, row: int) -> Candidate:
         """The row as a Candidate; its id names layout, counts and batch."""
-        points, osl = self.points, self.workload.osl
-        main = self.mains[int(points.main[row])]
-        prefill = self.prefills[int(points.prefill[row])] if points.prefill[row] >= 0 else None
+        points, osl = self.points, self.question.workload.osl
+        main = self.engines.mains[int(points.main[row])]
+        prefill = self.engines.prefills[int(points.prefill[row])] if points.prefill[row] >= 0 else None
         batch = float(points.batch[row])
         groups: list[Group] = []
         if prefill is not None:
@@ -64,8 +61,8 @@ class Swept:
         itl = _number(float(points.itl_ms[row]), main.times.decode_band)
         steps = max(osl - 1, 0)
         e2e = Number(*(t + steps * i for t, i in zip(_triple(ttft), _triple(itl), strict=True)))
-        margins = _margins(self.sla, {"ttft_ms": ttft, "itl_ms": itl, "e2e_ms": e2e})
-        met = bool(worst_ratio(points.take(np.array([row])), self.sla)[0] <= 1.0 + TOLERANCE)
+        margins = _margins(self.question.sla, {"ttft_ms": ttft, "itl_ms": itl, "e2e_ms": e2e})
+        met = bool(worst_ratio(points.take(np.array([row])), self.question.sla)[0] <= 1.0 + TOLERANCE)
         highs = {"ttft_ms": ttft.high, "itl_ms": itl.high, "e2e_ms": e2e.high}
         gpus = int(points.gpus[row])
         tokens_per_s = float(points.rate[row]) * osl
@@ -90,20 +87,20 @@ class Swept:
             tokens_per_s_per_gpu=tokens_per_s / gpus,
             tokens_per_s_per_user=1000.0 / itl.value,
             meets_sla=met,
-            at_risk=met and any(highs[name] > target for name, target in self.sla.targets.items()),
+            at_risk=met and any(highs[name] > target for name, target in self.question.sla.targets.items()),
             carries_load=bool(points.served[row] >= 1.0 - TOLERANCE),
             margins=margins,
             source=max((engine.times.source for engine in engines), key=SOURCES.index),
             notes=_notes(groups, engines),
             cost_per_million_tokens=self._cost(groups, tokens_per_s),
-            front_y=tokens_per_s / (gpus if self.loaded else self.budget),
+            front_y=tokens_per_s / (gpus if self.question.loaded else self.question.inventory.total_gpus),
         )
 
     def _group(self, role: Role, engine: Engine, replicas: int, batch: float) -> Group:
         p = engine.parallelism
         in_flight = max(1, math.ceil(batch * p.pp - TOLERANCE))
-        context = self.workload.isl if role == "prefill" else self.workload.mean_context
-        per_sequence = float(kv_bytes_per_sequence(self.facts, p, context, engine.kv_dtype))
+        context = self.question.workload.isl if role == "prefill" else self.question.workload.mean_context
+        per_sequence = float(kv_bytes_per_sequence(self.question.facts, p, context, engine.kv_dtype))
         return Group(
             role=role,
             sku=engine.pool.gpu.sku,
@@ -129,13 +126,13 @@ class Swept:
         if role == "prefill":
             return 1
         room = max(1, engine.fit.max_sequences)
-        wanted = in_flight + math.ceil(2 * math.sqrt(in_flight)) if self.loaded else in_flight
+        wanted = in_flight + math.ceil(2 * math.sqrt(in_flight)) if self.question.loaded else in_flight
         return min(room, max(wanted, 1))
 
     def _cost(self, groups: Sequence[Group], tokens_per_s: float) -> float | None:
-        if tokens_per_s <= 0 or any(group.sku not in self.prices for group in groups):
+        if tokens_per_s <= 0 or any(group.sku not in self.question.prices for group in groups):
             return None
-        per_hour = sum(group.gpus * self.prices[group.sku] for group in groups)
+        per_hour = sum(group.gpus * self.question.prices[group.sku] for group in groups)
         return per_hour / 3600.0 / tokens_per_s * 1e6
 
 

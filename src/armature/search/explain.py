@@ -63,13 +63,17 @@ def reasons(
     return tuple(said)
 
 
-def considered(swept: Swept, layouts: int, unfit: int) -> dict[str, int]:
+def considered(swept: Swept) -> dict[str, int]:
     """Counts for the user: layouts predicted, kinds of worker that do not fit, operating points by target missed."""
     points = swept.points
-    counts = {"layouts": layouts, "workers_that_do_not_fit": unfit, "points": len(points)}
-    for name, target in swept.sla.targets.items():
+    counts = {
+        "layouts": swept.layouts,
+        "workers_that_do_not_fit": swept.engines.unfit,
+        "points": len(points),
+    }
+    for name, target in swept.question.sla.targets.items():
         counts[f"points_missing_{name}"] = int(np.sum(getattr(points, name) > target * (1 + TOLERANCE)))
-    if swept.loaded:
+    if swept.question.loaded:
         counts["points_short_of_the_load"] = int(np.sum(points.served < 1 - TOLERANCE))
     return counts
 

@@ -1,32 +1,34 @@
-"""The rapid search: request, inventory and model facts in, Profile out, by prediction alone. Pure."""
+"""The rapid search: request, inventory and model facts in, Profile out, by prediction alone. Pure.
+
+`profile` is three steps that others take one by one: `question_of` reads the request, `engines_for` makes the workers
+that fit, `sweep` predicts every layout of them. Another target or load is another question on the same engines.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 
 from msgspec import structs
 
 import armature
 from armature.api import v1beta1
-from armature.errors import NothingFits
 from armature.hardware.inventory import Inventory, Pool
 from armature.model.facts import ModelFacts
-from armature.model.memory import Fit, default_kv_dtype, fit
-from armature.model.parallelism import Parallelism
-from armature.perf.estimate import EngineSpec, Estimator
+from armature.perf.estimate import Estimator
 from armature.perf.steptable import StepTable, sample
 from armature.search.candidates import Swept, kept_rows
 from armature.search.curves import curves
+from armature.search.engines import Engines, engines_for
 from armature.search.explain import considered, reasons
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
-from armature.search.space import BACKENDS, can_hand_over, parallelisms, stages_that_may_fit
+from armature.search.question import Question, question_of
+from armature.search.space import can_hand_over
 from armature.search.sweep import Surface, agg_surface, concatenate, disagg_surface, points
-from armature.workload.shape import Sla, Workload
+from armature.workload.shape import Workload
 
-__all__ = ["profile"]
+__all__ = ["profile", "profile_of", "sweep"]
 
 
 def profile(
@@ -42,27 +44,23 @@ def profile(
 
     Raises NothingFits when no layout of the model fits the inventory.
     """
-    workload, sla = _workload(request), _sla(request)
-    mains, prefills, unfit = _engines(request, inventory, facts, estimator, workload)
-    if not mains:
-        raise _nothing_fits(inventory, facts, workload)
-    assume_rdma = not (request.spec.hardware and request.spec.hardware.rdma is False)
+    question = question_of(request, inventory, facts, prices=prices)
+    return profile_of(sweep(question, engines_for(question, estimator)))
+
+
+def sweep(question: Question, engines: Engines) -> Swept:
+    """Every layout of the engines at its operating point."""
     layouts, parts = 0, []
-    for surface in _surfaces(
-        mains, prefills, workload, facts, assume_rdma=assume_rdma
-    ):  # large: one at a time
+    for surface in _surfaces(question, engines):  # large: one at a time
         layouts += len(surface.gpus)
-        parts.append(points(surface, workload, sla))
-    swept = Swept(
-        facts=facts,
-        workload=workload,
-        sla=sla,
-        budget=inventory.total_gpus,
-        mains=mains,
-        prefills=prefills,
-        points=concatenate(parts),
-        prices=prices or {},
-    )
+        parts.append(points(surface, question.workload, question.sla))
+    return Swept(question=question, engines=engines, layouts=layouts, points=concatenate(parts))
+
+
+def profile_of(swept: Swept) -> Profile:
+    """The best of a sweep, the front, and why."""
+    question = swept.question
+    inventory, workload, sla = question.inventory, question.workload, question.sla
     order = best_first(swept.points, workload, sla)
     rows, front = kept_rows(swept, order)
     made = _with_unique_ids({row: swept.candidate(row) for row in rows})
@@ -71,9 +69,9 @@ def profile(
     others = order[keys[order] != keys[order[0]]]
     runner_up = made[int(others[0])] if len(others) else None
     engines = _picked_engines(swept, int(order[0]))
-    notes = [*inventory.notes, *facts.notes, *pick.notes]
+    notes = [*inventory.notes, *question.facts.notes, *pick.notes]
     if (
-        assume_rdma
+        question.assume_rdma
         and pick.mode == "disagg"
         and pick.gpus > pick.groups[0].gpus_per_node
         and not _has_rdma(inventory)
@@ -82,12 +80,12 @@ def profile(
     return Profile(
         version=PROFILE_VERSION,
         armature=armature.__version__,
-        name=request.metadata.name,
-        model=request.spec.model,
-        model_source=facts.source,
-        model_weight_bytes=facts.weight_bytes,
-        model_max_context=facts.max_context,
-        backend_asked=request.spec.backend or "auto",
+        name=question.name,
+        model=question.model,
+        model_source=question.facts.source,
+        model_weight_bytes=question.facts.weight_bytes,
+        model_max_context=question.facts.max_context,
+        backend_asked=question.backend_asked,
         workload=_set(
             {
                 "isl": workload.isl,
@@ -107,111 +105,37 @@ def profile(
         reasons=reasons(
             pick, runner_up, tuple(made[row] for row in rows), workload, sla, inventory.total_gpus
         ),
-        considered=considered(swept, layouts, unfit),
+        considered=considered(swept),
         notes=tuple(dict.fromkeys(notes)),
-        curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], facts),
-        step_tables={role: _step_table(engine, facts, workload) for role, engine in engines.items()},
+        curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], question.facts),
+        step_tables={role: _step_table(engine, question.facts, workload) for role, engine in engines.items()},
     )
 
 
-def _engines(
-    request: v1beta1.DynamoGraphDeploymentRequest,
-    inventory: Inventory,
-    facts: ModelFacts,
-    estimator: Estimator,
-    workload: Workload,
-) -> tuple[list[Engine], list[Engine], int]:
-    """(aggregated and decode engines, prefill engines, how many kinds do not fit)."""
-    asked = request.spec.backend
-    backends = BACKENDS if asked is None or asked == "auto" else (asked,)
-    mains: list[Engine] = []
-    prefills: list[Engine] = []
-    unfit = 0
-    for pool in inventory.pools:
-        kv_dtype = default_kv_dtype(facts, pool.gpu.has_fp8)
-        shapes = parallelisms(facts, pool)
-        if not any(_fit(facts, p, pool, workload, kv_dtype).fits for p in shapes):
-            shapes = stages_that_may_fit(facts, pool)
-        for p in shapes:
-            whole = _fit(facts, p, pool, workload, kv_dtype)
-            prompt = _fit(facts, p, pool, replace(workload, osl=1), kv_dtype)
-            unfit += len(backends) * (not whole.fits)
-            for backend in backends:
-                if not prompt.fits:
-                    continue
-                times = estimator.engine(EngineSpec(facts, pool.gpu, backend, p, kv_dtype))
-                prefills.append(Engine(backend, pool, p, kv_dtype, times, prompt))
-                if whole.fits:
-                    mains.append(Engine(backend, pool, p, kv_dtype, times, whole))
-    return mains, prefills, unfit
-
-
-def _fit(facts: ModelFacts, p: Parallelism, pool: Pool, workload: Workload, kv_dtype: str) -> Fit:
-    return fit(
-        facts,
-        p,
-        vram_bytes=pool.gpu.vram_bytes,
-        sequence_tokens=workload.isl + workload.osl,
-        prefill_tokens=CHUNK_TOKENS,
-        kv_dtype=kv_dtype,
-    )
-
-
-def _surfaces(
-    mains: Sequence[Engine],
-    prefills: Sequence[Engine],
-    workload: Workload,
-    facts: ModelFacts,
-    *,
-    assume_rdma: bool,
-) -> Iterable[Surface]:
-    for index, engine in enumerate(mains):
+def _surfaces(question: Question, engines: Engines) -> Iterable[Surface]:
+    workload, facts = question.workload, question.facts
+    for index, engine in enumerate(engines.mains):
         yield agg_surface(index, engine, workload)
     if workload.osl < 2:
         return  # nothing to decode
-    for prefill_index, prefill in enumerate(prefills):
-        for index, decode in enumerate(mains):
+    for prefill_index, prefill in enumerate(engines.prefills):
+        for index, decode in enumerate(engines.mains):
             if (
                 prefill.backend == decode.backend
                 and prefill.pool == decode.pool
                 and can_hand_over(decode.backend, prefill.parallelism, decode.parallelism)
             ):
-                crosses = prefill.pool.rdma or assume_rdma
+                crosses = prefill.pool.rdma or question.assume_rdma
                 yield disagg_surface(
                     prefill_index, prefill, index, decode, workload, facts, crosses_nodes=crosses
                 )
 
 
-def _workload(request: v1beta1.DynamoGraphDeploymentRequest) -> Workload:
-    asked = request.spec.workload
-    default = Workload()
-    if asked is None:
-        return default
-    return Workload(
-        isl=asked.isl if asked.isl is not None else default.isl,
-        osl=asked.osl if asked.osl is not None else default.osl,
-        request_rate=asked.request_rate,
-        concurrency=asked.concurrency,
-    )
-
-
-def _sla(request: v1beta1.DynamoGraphDeploymentRequest) -> Sla:
-    asked = request.spec.sla
-    if asked is None:
-        return Sla()
-    return Sla(
-        ttft_ms=asked.ttft,
-        itl_ms=asked.itl,
-        e2e_ms=asked.e2e_latency,
-        optimize=asked.optimization_type or "throughput",
-    )
-
-
 def _picked_engines(swept: Swept, row: int) -> dict[Role, Engine]:
-    main = swept.mains[int(swept.points.main[row])]
+    main = swept.engines.mains[int(swept.points.main[row])]
     if swept.points.prefill[row] < 0:
         return {"agg": main}
-    return {"prefill": swept.prefills[int(swept.points.prefill[row])], "decode": main}
+    return {"prefill": swept.engines.prefills[int(swept.points.prefill[row])], "decode": main}
 
 
 def _step_table(engine: Engine, facts: ModelFacts, workload: Workload) -> StepTable:
@@ -256,18 +180,4 @@ def _pool(pool: Pool) -> InventoryPool:
         rdma_resource=pool.rdma_resource,
         product=pool.product,
         estimated=pool.gpu.estimated,
-    )
-
-
-def _nothing_fits(inventory: Inventory, facts: ModelFacts, workload: Workload) -> NothingFits:
-    """Says of each pool why its widest worker does not hold the model, and what would."""
-    lines = []
-    for pool in inventory.pools:
-        widest = max(parallelisms(facts, pool), key=lambda p: p.gpus, default=Parallelism())
-        answer = _fit(facts, widest, pool, workload, default_kv_dtype(facts, pool.gpu.has_fp8))
-        lines.append(f"{pool.gpus} x {pool.gpu.sku}: {answer.reason}.")
-    tokens = workload.isl + workload.osl
-    return NothingFits(
-        f"{facts.name} with one request of {tokens:,} tokens does not fit.\n  " + "\n  ".join(lines),
-        "Give more or larger GPUs (--hardware), a quantised checkpoint, or a shorter workload.",
     )

@@ -1,0 +1,90 @@
+"""What one search is asked, read from the request once: no room below reads the request again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from armature.api import v1beta1
+from armature.hardware.inventory import Inventory
+from armature.model.facts import ModelFacts
+from armature.perf.estimate import Backend
+from armature.search.space import BACKENDS
+from armature.workload.shape import Sla, Workload
+
+__all__ = ["Question", "question_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Model, GPUs, load and targets. `dataclasses.replace` asks a variation of it.
+
+    model: as the request writes it. backends: engines that may be used. assume_rdma: whether nodes of a pool that does
+    not say count as linked by RDMA. prices: of one GPU-hour, by SKU.
+    """
+
+    name: str
+    model: str
+    facts: ModelFacts
+    inventory: Inventory
+    workload: Workload = field(default_factory=Workload)
+    sla: Sla = field(default_factory=Sla)
+    backends: tuple[Backend, ...] = BACKENDS
+    assume_rdma: bool = True
+    prices: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def backend_asked(self) -> str:
+        return self.backends[0] if len(self.backends) == 1 else "auto"
+
+    @property
+    def loaded(self) -> bool:
+        """Whether a load is asked."""
+        return self.workload.request_rate is not None or self.workload.concurrency is not None
+
+
+def question_of(
+    request: v1beta1.DynamoGraphDeploymentRequest,
+    inventory: Inventory,
+    facts: ModelFacts,
+    *,
+    prices: Mapping[str, float] | None = None,
+) -> Question:
+    """The question that a request asks; its defaults are filled."""
+    spec = request.spec
+    return Question(
+        name=request.metadata.name,
+        model=spec.model,
+        facts=facts,
+        inventory=inventory,
+        workload=_workload(request),
+        sla=_sla(request),
+        backends=BACKENDS if spec.backend is None or spec.backend == "auto" else (spec.backend,),
+        assume_rdma=not (spec.hardware and spec.hardware.rdma is False),
+        prices=prices or {},
+    )
+
+
+def _workload(request: v1beta1.DynamoGraphDeploymentRequest) -> Workload:
+    asked = request.spec.workload
+    default = Workload()
+    if asked is None:
+        return default
+    return Workload(
+        isl=asked.isl if asked.isl is not None else default.isl,
+        osl=asked.osl if asked.osl is not None else default.osl,
+        request_rate=asked.request_rate,
+        concurrency=asked.concurrency,
+    )
+
+
+def _sla(request: v1beta1.DynamoGraphDeploymentRequest) -> Sla:
+    asked = request.spec.sla
+    if asked is None:
+        return Sla()
+    return Sla(
+        ttft_ms=asked.ttft,
+        itl_ms=asked.itl,
+        e2e_ms=asked.e2e_latency,
+        optimize=asked.optimization_type or "throughput",
+    )
