@@ -8,11 +8,10 @@ BIN := $(VENV)/bin
 run: $(VENV)/.installed
 	$(BIN)/python -m armature.cli.demo
 
-test: $(VENV)/.installed
-	$(BIN)/python -m pytest tests
+test: unit e2e
 
 unit: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/unit
+	$(BIN)/python -m pytest -n auto tests/unit
 
 e2e: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/e2e

@@ -6,7 +6,11 @@ import os
 import signal
 
 import pytest
+from hypothesis import settings
 
+# A busy machine makes a test slow, not wrong.
+settings.register_profile("armature", deadline=None)
+settings.load_profile("armature")
 # Under nohup SIGHUP is ignored, and so it would be by every process a test starts and then hangs up on.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
