@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from armature.errors import NothingFits
 from armature.hardware.inventory import Pool
@@ -40,7 +40,7 @@ def engines_for(question: Question, estimator: Estimator) -> Engines:
             shapes = stages_that_may_fit(facts, pool)
         for p in shapes:
             whole = _fit(question, p, pool, kv_dtype)
-            prompt = _fit(replace(question, workload=replace(question.workload, osl=1)), p, pool, kv_dtype)
+            prompt = _fit(question, p, pool, kv_dtype, prompts_only=True)
             unfit += len(backends) * (not whole.fits)
             for backend in backends:
                 if not prompt.fits:
@@ -54,15 +54,24 @@ def engines_for(question: Question, estimator: Estimator) -> Engines:
     return Engines(mains, prefills, unfit)
 
 
-def _fit(question: Question, p: Parallelism, pool: Pool, kv_dtype: str) -> Fit:
-    return fit(
-        question.facts,
-        p,
-        vram_bytes=pool.gpu.vram_bytes,
-        sequence_tokens=question.workload.isl + question.workload.osl,
-        prefill_tokens=CHUNK_TOKENS,
-        kv_dtype=kv_dtype,
-    )
+def _fit(question: Question, p: Parallelism, pool: Pool, kv_dtype: str, *, prompts_only: bool = False) -> Fit:
+    """Whether a worker holds the longest request, or its prompt alone; `max_sequences` counts those of mean length."""
+    workload = question.workload
+    longest = workload.longest_isl + 1 if prompts_only else workload.longest_tokens
+    mean = workload.isl + (1 if prompts_only else workload.osl)
+
+    def of(tokens: int) -> Fit:
+        return fit(
+            question.facts,
+            p,
+            vram_bytes=pool.gpu.vram_bytes,
+            sequence_tokens=tokens,
+            prefill_tokens=CHUNK_TOKENS,
+            kv_dtype=kv_dtype,
+        )
+
+    answer = of(longest)
+    return of(mean) if answer.fits and mean != longest else answer
 
 
 def _nothing_fits(question: Question) -> NothingFits:
@@ -72,7 +81,7 @@ def _nothing_fits(question: Question) -> NothingFits:
         widest = max(parallelisms(question.facts, pool), key=lambda p: p.gpus, default=Parallelism())
         answer = _fit(question, widest, pool, default_kv_dtype(question.facts, pool.gpu.has_fp8))
         lines.append(f"{pool.gpus} x {pool.gpu.sku}: {answer.reason}.")
-    tokens = question.workload.isl + question.workload.osl
+    tokens = question.workload.longest_tokens
     return NothingFits(
         f"{question.facts.name} with one request of {tokens:,} tokens does not fit.\n  " + "\n  ".join(lines),
         "Give more or larger GPUs (--hardware), a quantised checkpoint, or a shorter workload.",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-__all__ = ["Sla", "Workload"]
+from armature.workload.requests import Requests
+
+__all__ = ["Requests", "Sla", "Workload"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,12 +16,42 @@ class Workload:
 
     isl, osl: input and output tokens of a request. request_rate: requests per second over the whole
     deployment. concurrency: requests in flight over the whole deployment. At most one of the two is set.
+    requests: those of a trace, when one is given; isl and osl are then their rounded means, and their gaps fit
+    request_rate.
     """
 
     isl: int = 4000
     osl: int = 1000
     request_rate: float | None = None
     concurrency: float | None = None
+    requests: Requests | None = None
+
+    @classmethod
+    def of(
+        cls, requests: Requests, *, request_rate: float | None = None, concurrency: float | None = None
+    ) -> Workload:
+        """The workload of a trace: at the asked load, else at the trace's own rate."""
+        if request_rate is not None:
+            requests = requests.scaled(request_rate)
+        elif concurrency is None:
+            request_rate = requests.rate_per_s or None
+        return cls(
+            isl=max(1, round(requests.mean_isl)),
+            osl=max(1, round(requests.mean_osl)),
+            request_rate=request_rate,
+            concurrency=concurrency,
+            requests=requests,
+        )
+
+    @property
+    def longest_isl(self) -> int:
+        """Tokens of the longest prompt, which a worker's memory must hold."""
+        return self.isl if self.requests is None else self.requests.longest_isl
+
+    @property
+    def longest_tokens(self) -> int:
+        """Tokens of the longest request, prompt and answer."""
+        return self.isl + self.osl if self.requests is None else self.requests.longest_tokens
 
     @property
     def mean_context(self) -> float:
