@@ -6,12 +6,12 @@ import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from armature.errors import SlaMissed
+from armature.cli import options
+from armature.errors import InvalidInput, SlaMissed
 
 if TYPE_CHECKING:
     from armature.graph.build import Graph
@@ -19,18 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["graph_files", "graph_yaml", "register"]
 
-Estimator = Literal["auto", "silicon", "roofline"]
-ApiVersion = Literal["v1beta1", "v1alpha1"]
-Backend = Literal["auto", "vllm", "sglang", "trtllm"]
-
-_FILE = typer.Argument(metavar="FILE", help="A DynamoGraphDeploymentRequest; `-` reads stdin.")
-_HARDWARE = typer.Option(
-    metavar="GPUS", help="GPUs to plan for, in place of the request's: h200_sxm, 8xh200_sxm, 2x8xh200_sxm."
-)
-_PRICE = typer.Option(metavar="SKU=X", help="Price of one GPU-hour; repeatable. Else $ARMATURE_PRICES.")
-_OUTPUT = typer.Option(
-    "-o", "--output", metavar="DIR", help="Write dgd.yaml, profile.json, extras.yaml there."
-)
+_CANDIDATE = typer.Option(metavar="N|ID", help="Build this candidate of the table, not the pick.")
+_WRITE = typer.Option("--write-request", help="Print the request as a file, and plan nothing.")
 
 
 def register(app: typer.Typer) -> None:
@@ -39,40 +29,59 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    file: Annotated[str, _FILE],
-    hardware: Annotated[str | None, _HARDWARE] = None,
-    backend: Annotated[Backend | None, typer.Option(help="In place of the request's.")] = None,
-    estimator: Annotated[Estimator, typer.Option(help="Where step times come from.")] = "auto",
-    price: Annotated[list[str] | None, _PRICE] = None,
-    candidate: Annotated[
-        str | None, typer.Option(metavar="N|ID", help="Build this candidate of the table, not the pick.")
-    ] = None,
-    output: Annotated[Path | None, _OUTPUT] = None,
-    api_version: Annotated[ApiVersion, typer.Option(help="API version of the graph.")] = "v1beta1",
-    as_json: Annotated[bool, typer.Option("--json", help="Print the plan as JSON.")] = False,
+    context: typer.Context,
+    file: options.OptionalFile = None,
+    model: options.Model = None,
+    hardware: options.Hardware = None,
+    system: options.System = None,
+    total_gpus: options.TotalGpus = None,
+    backend: options.Backend = None,
+    isl: options.Isl = None,
+    osl: options.Osl = None,
+    request_rate: options.RequestRate = None,
+    concurrency: options.Concurrency = None,
+    ttft: options.Ttft = None,
+    itl: options.Itl = None,
+    e2e: options.E2e = None,
+    optimize: options.Optimize = None,
+    write_request: Annotated[bool, _WRITE] = False,
+    estimator: options.Estimator = "auto",
+    price: options.Price = None,
+    candidate: Annotated[str | None, _CANDIDATE] = None,
+    output: options.Output = None,
+    api_version: options.Version = "v1beta1",
+    as_json: options.Json = False,
     strict_sla: Annotated[bool, typer.Option("--strict-sla", help="Exit 5 when the SLA is missed.")] = False,
-    offline: Annotated[bool, typer.Option("--offline", help="Never ask the model hub.")] = False,
-    width: Annotated[int | None, typer.Option(min=40, max=400, help="Columns to use.")] = None,
-    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Do not print the plan.")] = False,
+    offline: options.Offline = False,
+    width: options.Width = None,
+    quiet: options.Quiet = False,
 ) -> None:
-    """Find the best deployment for a request, and say why."""
-    from armature.cli.files import read_request
+    """Find the best deployment for a request, and say why.
+
+    The request is a file, or options alone, or a file with options over its fields.
+    """
+    from armature.cli.asked import Asked, asked_request, in_option_names, request_yaml
     from armature.cli.flow import plan_request
     from armature.cli.output import console, output_width, say, write_files
     from armature.hardware.prices import parse_prices
     from armature.report import candidate_named
 
-    request, notes = read_request(file)
-    if backend is not None:
-        request.spec.backend = backend
-    profile, graph = plan_request(
-        request,
-        hardware_text=hardware,
-        offline=offline,
-        estimator=estimator,
-        prices=parse_prices(price or [], os.environ),
-        candidate=candidate,
-    )
+    asked = Asked.of(context.params)
+    request, notes = asked_request(file, asked)
+    if write_request:
+        print(request_yaml(request, hardware), end="")
+        return
+    try:
+        profile, graph = plan_request(
+            request,
+            hardware_text=hardware,
+            offline=offline,
+            estimator=estimator,
+            prices=parse_prices(price or [], os.environ),
+            candidate=candidate,
+        )
+    except InvalidInput as error:
+        raise in_option_names(error, asked) from None
     notes = (*notes, *graph.notes)
     if candidate is not None:
         notes = (f"The graph is of candidate {candidate}, not of the pick.", *notes)
@@ -91,21 +100,29 @@ def plan(
         raise SlaMissed(_missed(chosen.margins), "Loosen the target, lower the load or give more GPUs.")
 
 
-def graph_files(profile: Profile, graph: Graph, api_version: ApiVersion) -> dict[str, bytes]:
-    """What `-o DIR` writes, by file name: the graph, the profile and, when there are any, the objects beside it."""
+def graph_files(profile: Profile, graph: Graph, api_version: options.ApiVersion) -> dict[str, bytes]:
+    """What `-o DIR` writes, by file name: the graph, the profile, its candidates and its front as tables, and, when
+    there are any, the objects beside the graph."""
+    from armature.report.csv import candidates_csv, pareto_csv
+
     *extras, dgd = _documents(graph, api_version)
-    files = {"dgd.yaml": _yaml([dgd]), "profile.json": profile.to_json()}
+    files = {
+        "dgd.yaml": _yaml([dgd]),
+        "profile.json": profile.to_json(),
+        "candidates.csv": candidates_csv(profile),
+        "pareto.csv": pareto_csv(profile),
+    }
     if extras:
         files["extras.yaml"] = _yaml(extras)
     return files
 
 
-def graph_yaml(graph: Graph, api_version: ApiVersion) -> bytes:
+def graph_yaml(graph: Graph, api_version: options.ApiVersion) -> bytes:
     """The graph alone, as YAML."""
     return _yaml(_documents(graph, api_version)[-1:])
 
 
-def _documents(graph: Graph, api_version: ApiVersion) -> list[dict[str, Any]]:
+def _documents(graph: Graph, api_version: options.ApiVersion) -> list[dict[str, Any]]:
     from armature.graph.build import to_documents
 
     return to_documents(graph, "nvidia.com/v1beta1" if api_version == "v1beta1" else "nvidia.com/v1alpha1")
@@ -118,7 +135,9 @@ def _yaml(documents: Sequence[Mapping[str, Any]]) -> bytes:
     return text.encode()
 
 
-def _print_json(profile: Profile, graph: Graph, api_version: ApiVersion, notes: Sequence[str]) -> None:
+def _print_json(
+    profile: Profile, graph: Graph, api_version: options.ApiVersion, notes: Sequence[str]
+) -> None:
     from armature.report import plan_json
 
     *extras, dgd = _documents(graph, api_version)

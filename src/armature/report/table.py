@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from armature.report.words import Glyphs, amount, band, layout, verdict
 from armature.search.profile import Candidate, Profile
 
-__all__ = ["candidate_named", "candidate_table", "table_candidates"]
+__all__ = ["candidate_named", "candidate_table", "replicas", "table_candidates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +65,17 @@ def candidate_named(profile: Profile, name: str) -> Candidate:
     return profile.candidate(name)
 
 
+def replicas(candidate: Candidate) -> int:
+    """How often the smallest unit of the layout repeats: xPyD of a disaggregated one, else one worker (AIC-06)."""
+    return math.gcd(*(group.replicas for group in candidate.groups))
+
+
 def candidate_table(
     profile: Profile, width: int, glyphs: Glyphs, limit: int = 10
 ) -> tuple[tuple[str, str], ...]:
     """Lines of the table as (candidate id, text); the head has id "".
 
-    No line is wider than `width` unless the columns that never leave need more.
+    No line is wider than `width` unless the columns that never leave need more. Wide ones show all that AIC-06 lists.
     """
     candidates = table_candidates(profile, limit)
     numbers = {c.id: str(number) for number, c in enumerate(candidates, start=1)}
@@ -79,6 +85,10 @@ def candidate_table(
         _Column("#", lambda c: (glyphs.pick if c.id == profile.pick else " ") + numbers[c.id]),
         _Column("layout", lambda c: layout(c, glyphs, backend=not one_backend), left=True),
         _Column("GPUs", lambda c: f"{c.gpus}"),
+        _Column("replicas", lambda c: f"{replicas(c)}", give_way=7),
+        _Column("GPUs/replica", lambda c: f"{c.gpus // replicas(c)}", give_way=7),
+        _Column("GPUs/worker", lambda c: "+".join(f"{g.gpus_per_worker}" for g in c.groups), give_way=7),
+        _Column("batch", lambda c: "+".join(f"{g.batch}" for g in c.groups), give_way=6),
         _Column("TTFT ms", lambda c: amount(c.ttft_ms.value)),
         _Column(
             "ITL ms",
@@ -87,6 +97,7 @@ def candidate_table(
             give_way=2,
             narrow=lambda c: amount(c.itl_ms.value),
         ),
+        _Column("request ms", lambda c: amount(c.e2e_ms.value), give_way=5),
         _Column("tok/s/GPU", lambda c: amount(c.tokens_per_s_per_gpu)),
         _Column("tok/s/user", lambda c: amount(c.tokens_per_s_per_user)),
         _Column("in flight", lambda c: f"{c.concurrency:,.0f}", give_way=4),

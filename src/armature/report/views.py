@@ -17,12 +17,12 @@ __all__ = ["plan_json"]
 def plan_json(profile: Profile, dgd: Mapping[str, Any], *, notes: Sequence[str] = ()) -> dict[str, Any]:
     """The plan as plain data: the pick and its margins, why, inputs, every candidate, the front, the graph.
 
-    `dgd` is the graph as it is written to dgd.yaml. Curves and step tables stay out: profile.json has them.
-    notes: besides the profile's.
+    `dgd` is the graph as it is written to dgd.yaml. Curves, step tables and the request stay out: profile.json has
+    them. notes: besides the profile's.
     Units are in the names (`_ms`, `_bytes`); each candidate has `label`, the layout as the table shows it.
     """
     data: dict[str, Any] = msgspec.to_builtins(profile)
-    for left_out in ("curves", "step_tables"):
+    for left_out in ("curves", "step_tables", "request"):
         del data[left_out]
     labels = {candidate.id: layout(candidate) for candidate in profile.candidates}
     data["candidates"] = [{"label": labels[c["id"]], **c} for c in data["candidates"]]

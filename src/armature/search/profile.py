@@ -7,7 +7,7 @@ of the search. It is JSON, at most 700 kB, and every number in it is finite.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -18,7 +18,7 @@ from armature.perf.steptable import StepTable
 
 __all__ = ["PROFILE_VERSION", "Candidate", "Curves", "Group", "InventoryPool", "Margin", "Number", "Profile"]
 
-PROFILE_VERSION = 1
+PROFILE_VERSION = 2
 Mode = Literal["agg", "disagg"]
 Role = Literal["agg", "prefill", "decode"]
 
@@ -146,7 +146,11 @@ class Curves(msgspec.Struct, frozen=True):
 
 
 class Profile(msgspec.Struct, frozen=True):
-    """Inputs, what was considered, the front, the pick and why, and what later steps need to act on it."""
+    """Inputs, what was considered, the front, the pick and why, and what later steps need to act on it.
+
+    request: the DynamoGraphDeploymentRequest with its defaults filled, as the document that a user would write, so that
+    the graph of any candidate can be built from the profile alone. Empty in a profile that no request led to.
+    """
 
     version: int
     armature: str
@@ -170,6 +174,7 @@ class Profile(msgspec.Struct, frozen=True):
     notes: tuple[str, ...]
     curves: Curves
     step_tables: dict[str, StepTable]
+    request: dict[str, Any] = {}
 
     def candidate(self, id: str) -> Candidate:
         """The candidate with this id. Raises ArmatureError when there is none."""

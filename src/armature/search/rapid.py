@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import structs
 
 import armature
+from armature import api
 from armature.api import v1beta1
 from armature.hardware.inventory import Inventory, Pool
 from armature.model.facts import ModelFacts
@@ -45,7 +46,8 @@ def profile(
     Raises NothingFits when no layout of the model fits the inventory.
     """
     question = question_of(request, inventory, facts, prices=prices)
-    return profile_of(sweep(question, engines_for(question, estimator)))
+    made = profile_of(sweep(question, engines_for(question, estimator)))
+    return structs.replace(made, request=api.to_dict(request))
 
 
 def sweep(question: Question, engines: Engines) -> Swept:

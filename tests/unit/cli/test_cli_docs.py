@@ -39,7 +39,7 @@ def test_every_option_is_documented_and_every_documented_option_exists():
             option
             for line in text[name].splitlines()
             if line.startswith("| `-")
-            for option in re.findall(r"(?<![\w-])--?[a-z][a-z-]*", line.split("|")[1])
+            for option in re.findall(r"(?<![\w-])--?[a-z][a-z0-9-]*", line.split("|")[1])
         }
         assert table == there, name
         for parameter in command.params:

@@ -44,7 +44,6 @@ def test_help_lists_the_commands_and_every_exit_code(arguments, capsys):
     ("arguments", "said"),
     [
         (["nonsense"], "No such command"),
-        (["plan"], "Missing argument 'FILE'"),
         (["plan", "--widht", "3", "x"], "--width"),
         (["plan", "x", "--estimator", "magic"], "silicon"),
         (["plan", "x", "--width", "1"], "40"),
