@@ -6,6 +6,7 @@ request leaves them open, and the model's config.json is fetched only when it is
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from armature.cli.files import read_main
-from armature.errors import InvalidInput
+from armature.errors import ArmatureError, InvalidInput, ModelUnknown
 
 if TYPE_CHECKING:
     from armature.api.v1beta1 import DynamoGraphDeployment, DynamoGraphDeploymentRequest
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from armature.model.facts import ModelFacts
     from armature.search.profile import Profile
 
-__all__ = ["EstimatorKind", "Runnable", "plan_request", "runnable"]
+__all__ = ["EstimatorKind", "Runnable", "plan_request", "runnable", "select_candidate"]
 
 EstimatorKind = Literal["auto", "silicon", "roofline"]
 
@@ -82,6 +83,45 @@ def plan_request(
     graph = build(profile, request, candidate_id=chosen)
     require(graph, profile)
     return profile, graph
+
+
+def select_candidate(
+    profile: Profile, id: str, *, estimator: EstimatorKind = "auto", offline: bool = False
+) -> tuple[Profile, Graph]:
+    """The profile with this candidate as its pick, and the graph of it, proven able to start.
+
+    Nothing but the profile is needed. When the pick's engines are others than before and the model's facts can be had,
+    its curves and step tables are made anew.
+    Raises ArmatureError when the profile has no such candidate or no request, InvalidInput or PreflightFailed.
+    """
+    from armature.graph.build import build
+    from armature.graph.preflight import require
+    from armature.model.resolve import resolve_model
+    from armature.perf.choose import estimator_for
+    from armature.search.select import engines_of, same_engines, selected
+
+    request, candidate = _request_of(profile), profile.candidate(id)
+    engines = facts = None
+    if not same_engines(profile, candidate):
+        with contextlib.suppress(ModelUnknown):
+            facts = resolve_model(profile.model, offline=offline, env=os.environ)
+            engines = engines_of(profile, candidate, facts, estimator_for(estimator))
+    chosen = selected(profile, id, engines, facts)
+    graph = build(chosen, request)
+    require(graph, chosen)
+    return chosen, graph
+
+
+def _request_of(profile: Profile) -> DynamoGraphDeploymentRequest:
+    from armature.api import check
+    from armature.api.v1beta1 import DynamoGraphDeploymentRequest
+
+    if not profile.request:
+        raise ArmatureError("The profile holds no request.", "Make one with `armature plan FILE -o DIR`.")
+    request, problems = check(profile.request)
+    if problems or not isinstance(request, DynamoGraphDeploymentRequest):
+        raise InvalidInput("The profile's request", problems)
+    return request
 
 
 def runnable(file: str, *, hardware_text: str | None = None, offline: bool = False) -> Runnable:

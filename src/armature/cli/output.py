@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -15,7 +16,18 @@ from armature.errors import OutputFailed
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["console", "output_width", "print_rows", "say", "stopped_in_order", "write_files"]
+    from armature.report.words import Glyphs
+
+__all__ = [
+    "console",
+    "glyphs",
+    "output_width",
+    "print_json",
+    "print_rows",
+    "say",
+    "stopped_in_order",
+    "write_files",
+]
 
 _PIPE_WIDTH = 100
 
@@ -72,6 +84,22 @@ def output_width(asked: int | None) -> int:
 def say(text: str) -> None:
     """One line of progress or remark, to stderr, so that stdout holds only results."""
     print(text, file=sys.stderr, flush=True)
+
+
+def glyphs() -> Glyphs:
+    """The signs that stdout can show."""
+    from armature.report.words import ASCII, UNICODE
+
+    return UNICODE if _unicode() else ASCII
+
+
+def print_json(data: object) -> None:
+    """Print plain data as JSON; ASCII where stdout shows no more."""
+    print(json.dumps(data, indent=2, ensure_ascii=not _unicode(), allow_nan=False))
+
+
+def _unicode() -> bool:
+    return "utf" in (sys.stdout.encoding or "").lower()
 
 
 def print_rows(rows: Sequence[Sequence[str]], left: set[int]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from armature.graph.build import Graph
     from armature.search.profile import Profile
 
-__all__ = ["graph_files", "graph_yaml", "register"]
+__all__ = ["graph_files", "graph_yaml", "plan_answer", "register"]
 
 _CANDIDATE = typer.Option(metavar="N|ID", help="Build this candidate of the table, not the pick.")
 _WRITE = typer.Option("--write-request", help="Print the request as a file, and plan nothing.")
@@ -62,7 +60,7 @@ def plan(
     """
     from armature.cli.asked import Asked, asked_request, in_option_names, request_yaml
     from armature.cli.flow import plan_request
-    from armature.cli.output import console, output_width, say, write_files
+    from armature.cli.output import console, output_width, print_json, say, write_files
     from armature.hardware.prices import parse_prices
     from armature.report import candidate_named
 
@@ -88,7 +86,7 @@ def plan(
     if output is not None:
         written = write_files(output, graph_files(profile, graph, api_version))
     if as_json:
-        _print_json(profile, graph, api_version, notes)
+        print_json(plan_answer(profile, graph, api_version, notes))
     elif not quiet:
         from armature.report import print_plan
 
@@ -117,9 +115,23 @@ def graph_files(profile: Profile, graph: Graph, api_version: options.ApiVersion)
     return files
 
 
-def graph_yaml(graph: Graph, api_version: options.ApiVersion) -> bytes:
-    """The graph alone, as YAML."""
-    return _yaml(_documents(graph, api_version)[-1:])
+def graph_yaml(graph: Graph, api_version: options.ApiVersion, *, extras: bool = False) -> bytes:
+    """The graph alone, or after the objects that it needs, as YAML."""
+    documents = _documents(graph, api_version)
+    return _yaml(documents if extras else documents[-1:])
+
+
+def plan_answer(
+    profile: Profile, graph: Graph, api_version: options.ApiVersion, notes: Sequence[str]
+) -> dict[str, Any]:
+    """What `--json` prints."""
+    from armature.report import plan_json
+
+    *extras, dgd = _documents(graph, api_version)
+    answer = plan_json(profile, dgd, notes=notes)
+    if extras:
+        answer["extras"] = extras
+    return answer
 
 
 def _documents(graph: Graph, api_version: options.ApiVersion) -> list[dict[str, Any]]:
@@ -133,19 +145,6 @@ def _yaml(documents: Sequence[Mapping[str, Any]]) -> bytes:
 
     text: str = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100)
     return text.encode()
-
-
-def _print_json(
-    profile: Profile, graph: Graph, api_version: options.ApiVersion, notes: Sequence[str]
-) -> None:
-    from armature.report import plan_json
-
-    *extras, dgd = _documents(graph, api_version)
-    answer = plan_json(profile, dgd, notes=notes)
-    if extras:
-        answer["extras"] = extras
-    ascii_only = "utf" not in (sys.stdout.encoding or "").lower()
-    print(json.dumps(answer, indent=2, ensure_ascii=ascii_only, allow_nan=False))
 
 
 def _missed(margins: Sequence[Any]) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from armature.report.words import Glyphs, amount, band, layout, verdict
 from armature.search.profile import Candidate, Profile
 
-__all__ = ["candidate_named", "candidate_table", "replicas", "table_candidates"]
+__all__ = ["candidate_named", "candidate_table", "front_table", "replicas", "table_candidates"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +79,24 @@ def candidate_table(
     """
     candidates = table_candidates(profile, limit)
     numbers = {c.id: str(number) for number, c in enumerate(candidates, start=1)}
+    lines = _fit(_columns(profile, candidates, "#", numbers, glyphs), candidates, width)
+    return tuple(zip(["", *(c.id for c in candidates)], lines, strict=True))
+
+
+def front_table(profile: Profile, width: int, glyphs: Glyphs) -> tuple[str, ...]:
+    """The points of the front by rising tokens/s/user, numbered as `armature select --point` takes them; head first."""
+    candidates = [profile.candidate(id) for id in profile.pareto]
+    numbers = {c.id: str(number) for number, c in enumerate(candidates, start=1)}
+    return tuple(_fit(_columns(profile, candidates, "point", numbers, glyphs), candidates, width))
+
+
+def _columns(
+    profile: Profile, candidates: Sequence[Candidate], head: str, numbers: Mapping[str, str], glyphs: Glyphs
+) -> list[_Column]:
     one_backend = len({c.backend for c in profile.candidates}) == 1
     one_source = len({c.source for c in profile.candidates}) == 1  # the header names it
     columns = [
-        _Column("#", lambda c: (glyphs.pick if c.id == profile.pick else " ") + numbers[c.id]),
+        _Column(head, lambda c: (glyphs.pick if c.id == profile.pick else " ") + numbers[c.id]),
         _Column("layout", lambda c: layout(c, glyphs, backend=not one_backend), left=True),
         _Column("GPUs", lambda c: f"{c.gpus}"),
         _Column("replicas", lambda c: f"{replicas(c)}", give_way=7),
@@ -107,8 +121,7 @@ def candidate_table(
     ]
     if not any(c.margins or not c.carries_load for c in candidates):
         columns.pop()
-    ids = ["", *(c.id for c in candidates)]
-    return tuple(zip(ids, _fit(columns, candidates, width), strict=True))
+    return columns
 
 
 def _fit(columns: Sequence[_Column], candidates: Sequence[Candidate], width: int) -> list[str]:

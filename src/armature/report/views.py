@@ -11,7 +11,7 @@ from armature.report.table import table_candidates
 from armature.report.words import layout
 from armature.search.profile import Profile
 
-__all__ = ["plan_json"]
+__all__ = ["plan_json", "points_json"]
 
 
 def plan_json(profile: Profile, dgd: Mapping[str, Any], *, notes: Sequence[str] = ()) -> dict[str, Any]:
@@ -41,3 +41,18 @@ def plan_json(profile: Profile, dgd: Mapping[str, Any], *, notes: Sequence[str] 
         **{key: value for key, value in data.items() if key != "pick"},
         "dgd": dict(dgd),
     }
+
+
+def points_json(profile: Profile) -> list[dict[str, Any]]:
+    """The front by rising tokens/s/user: each point with its number for `armature select`, whether it is the pick, its
+    label and its candidate."""
+    points = [profile.candidate(id) for id in profile.pareto]
+    return [
+        {
+            "point": number,
+            "picked": candidate.id == profile.pick,
+            "label": layout(candidate),
+            **msgspec.to_builtins(candidate),
+        }
+        for number, candidate in enumerate(points, start=1)
+    ]

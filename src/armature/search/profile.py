@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from armature.errors import ArmatureError, OutputFailed
+from armature.errors import ArmatureError, InvalidInput, Problem
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, Source
 from armature.perf.steptable import StepTable
@@ -145,6 +145,12 @@ class Curves(msgspec.Struct, frozen=True):
     itl_ms: tuple[tuple[float, ...], ...]
 
 
+class _Version(msgspec.Struct, frozen=True):
+    """What is read first, for fields come and go between versions."""
+
+    version: int
+
+
 class Profile(msgspec.Struct, frozen=True):
     """Inputs, what was considered, the front, the pick and why, and what later steps need to act on it.
 
@@ -192,23 +198,27 @@ class Profile(msgspec.Struct, frozen=True):
 
     @classmethod
     def from_json(cls, data: bytes) -> Profile:
-        """Raises ArmatureError when the data is not a Profile of a version we read."""
-        try:
-            profile = msgspec.json.decode(data, type=cls)
-        except msgspec.MsgspecError as error:
-            raise ArmatureError(
-                f"Not a profile: {error}", "Make one with `armature plan FILE -o DIR`."
-            ) from None
-        if profile.version != PROFILE_VERSION:
-            raise ArmatureError(
-                f"This profile has version {profile.version}; this Armature reads {PROFILE_VERSION}.",
-                "Make a new one with `armature plan FILE -o DIR`.",
-            )
-        return profile
+        """Raises InvalidInput when the data is not a Profile of a version we read."""
+        return cls._decoded(data, "the profile")
 
     @classmethod
     def read(cls, path: Path) -> Profile:
+        """Raises InvalidInput when the file is not there or not a Profile of a version we read."""
         try:
-            return cls.from_json(path.read_bytes())
+            data = path.read_bytes()
         except OSError as error:
-            raise OutputFailed(f"Cannot read {path}: {error.strerror}.") from None
+            problem = Problem("file", f"cannot be read: {error.strerror}", "name a profile.json of `plan -o`")
+            raise InvalidInput(str(path), [problem]) from None
+        return cls._decoded(data, str(path))
+
+    @classmethod
+    def _decoded(cls, data: bytes, source: str) -> Profile:
+        mend = "make one with `armature plan FILE -o DIR`"
+        try:
+            version = msgspec.json.decode(data, type=_Version).version
+            if version == PROFILE_VERSION:
+                return msgspec.json.decode(data, type=cls)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise InvalidInput(source, [Problem("file", f"is not a profile: {error}", mend)]) from None
+        rule = f"must be {PROFILE_VERSION}, the version that this Armature reads"
+        raise InvalidInput(source, [Problem("version", rule, mend, version)])

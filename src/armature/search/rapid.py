@@ -7,6 +7,7 @@ that fit, `sweep` predicts every layout of them. Another target or load is anoth
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from msgspec import structs
 
@@ -29,7 +30,7 @@ from armature.search.space import can_hand_over
 from armature.search.sweep import Surface, agg_surface, concatenate, disagg_surface, points
 from armature.workload.shape import Workload
 
-__all__ = ["profile", "profile_of", "sweep"]
+__all__ = ["profile", "profile_of", "step_table", "sweep"]
 
 
 def profile(
@@ -47,7 +48,7 @@ def profile(
     """
     question = question_of(request, inventory, facts, prices=prices)
     made = profile_of(sweep(question, engines_for(question, estimator)))
-    return structs.replace(made, request=api.to_dict(request))
+    return structs.replace(made, request=_document(request))
 
 
 def sweep(question: Question, engines: Engines) -> Swept:
@@ -110,7 +111,7 @@ def profile_of(swept: Swept) -> Profile:
         considered=considered(swept),
         notes=tuple(dict.fromkeys(notes)),
         curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], question.facts),
-        step_tables={role: _step_table(engine, question.facts, workload) for role, engine in engines.items()},
+        step_tables={role: step_table(engine, question.facts, workload) for role, engine in engines.items()},
     )
 
 
@@ -133,6 +134,15 @@ def _surfaces(question: Question, engines: Engines) -> Iterable[Surface]:
                 )
 
 
+def _document(request: v1beta1.DynamoGraphDeploymentRequest) -> dict[str, Any]:
+    """The request as a user would write it: of its metadata only the name and namespace, and no status."""
+    whole = api.to_dict(request)
+    metadata = whole.get("metadata", {})
+    named = {key: metadata[key] for key in ("name", "namespace") if metadata.get(key)}
+    head = {"apiVersion": request.api_version, "kind": request.kind}
+    return {**head, "metadata": named, "spec": whole["spec"]}
+
+
 def _picked_engines(swept: Swept, row: int) -> dict[Role, Engine]:
     main = swept.engines.mains[int(swept.points.main[row])]
     if swept.points.prefill[row] < 0:
@@ -140,7 +150,7 @@ def _picked_engines(swept: Swept, row: int) -> dict[Role, Engine]:
     return {"prefill": swept.engines.prefills[int(swept.points.prefill[row])], "decode": main}
 
 
-def _step_table(engine: Engine, facts: ModelFacts, workload: Workload) -> StepTable:
+def step_table(engine: Engine, facts: ModelFacts, workload: Workload) -> StepTable:
     """Wide enough for what a mocker may be asked: twice the workload's lengths, within the model's context."""
     context = min(facts.max_context, 2 * (workload.isl + workload.osl))
     return sample(
@@ -168,7 +178,7 @@ def _has_rdma(inventory: Inventory) -> bool:
 
 
 def _set(values: Mapping[str, float | None]) -> dict[str, float]:
-    return {name: value for name, value in values.items() if value is not None}
+    return {name: float(value) for name, value in values.items() if value is not None}
 
 
 def _pool(pool: Pool) -> InventoryPool:

@@ -1,0 +1,125 @@
+"""Another point as the pick: a person's choice over the search's own (UI-01). Pure.
+
+A Profile holds curves and step tables of its pick alone, so a pick with other engines needs theirs made again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from msgspec import structs
+
+from armature.hardware import catalog
+from armature.hardware.inventory import Pool
+from armature.model.facts import ModelFacts
+from armature.model.memory import fit
+from armature.perf.estimate import EngineSpec, Estimator
+from armature.search.curves import curves
+from armature.search.explain import amount, layout_text
+from armature.search.operating import Engine
+from armature.search.profile import Candidate, Group, Profile, Role
+from armature.search.rapid import step_table
+from armature.workload.shape import Workload
+
+__all__ = ["engines_of", "same_engines", "selected"]
+
+
+def selected(
+    profile: Profile,
+    id: str,
+    engines: Mapping[Role, Engine] | None = None,
+    facts: ModelFacts | None = None,
+) -> Profile:
+    """The profile with this candidate as its pick, and what that costs against the search's own as its reasons.
+
+    engines: those of the candidate by role, with the model's facts: curves and step tables are made of them. Without
+    them a candidate of the same engines as the pick keeps the profile's; for another one the step tables go, for they
+    would be wrong, and a note says that the curves are of the earlier pick.
+    Raises ArmatureError when there is no such candidate.
+    """
+    chosen, before = profile.candidate(id), profile.picked
+    if chosen.id == before.id:
+        return profile
+    changed = structs.replace(
+        profile, pick=chosen.id, runner_up=before.id, reasons=_reasons(profile, chosen, before)
+    )
+    if same_engines(profile, chosen):
+        return changed
+    if engines is None or facts is None:
+        note = f"The profile's curves are of {layout_text(before)}; the model's facts were not at hand to make others."
+        return structs.replace(changed, step_tables={}, notes=(*profile.notes, note))
+    isl, osl = round(profile.workload["isl"]), round(profile.workload["osl"])
+    first, last = chosen.groups[0].role, chosen.groups[-1].role
+    return structs.replace(
+        changed,
+        curves=curves(engines[first], engines[last], facts),
+        step_tables={
+            role: step_table(engine, facts, Workload(isl=isl, osl=osl)) for role, engine in engines.items()
+        },
+    )
+
+
+def same_engines(profile: Profile, candidate: Candidate) -> bool:
+    """Whether the profile's step tables are those of the candidate: same backend, and per role the same engine."""
+    pick = profile.picked
+    kinds = [{group.role: _kind(group) for group in each.groups} for each in (pick, candidate)]
+    return pick.backend == candidate.backend and kinds[0] == kinds[1]
+
+
+def engines_of(
+    profile: Profile, candidate: Candidate, facts: ModelFacts, estimator: Estimator
+) -> dict[Role, Engine]:
+    """The engines of a candidate by role, as the search had them."""
+    pools = {pool.sku: pool for pool in profile.inventory}
+    tokens = round(profile.workload["isl"] + profile.workload["osl"])
+    made: dict[Role, Engine] = {}
+    for group in candidate.groups:
+        there = pools[group.sku]
+        gpu = catalog.gpu(group.sku).with_vram(there.vram_bytes)
+        pool = Pool(gpu, there.gpus, there.gpus_per_node, there.nodes, there.rdma)
+        spec = EngineSpec(facts, gpu, candidate.backend, group.parallelism, group.kv_dtype)
+        fitted = fit(
+            facts,
+            group.parallelism,
+            vram_bytes=gpu.vram_bytes,
+            sequence_tokens=round(profile.workload["isl"]) + 1 if group.role == "prefill" else tokens,
+            prefill_tokens=group.chunk_tokens,
+            kv_dtype=group.kv_dtype,
+        )
+        made[group.role] = Engine(
+            candidate.backend, pool, group.parallelism, group.kv_dtype, estimator.engine(spec), fitted
+        )
+    return made
+
+
+def _kind(group: Group) -> tuple[object, ...]:
+    return group.sku, group.parallelism, group.kv_dtype, group.kv_room_tokens
+
+
+def _reasons(profile: Profile, chosen: Candidate, before: Candidate) -> tuple[str, ...]:
+    where = (
+        f"point {profile.pareto.index(chosen.id) + 1} of the front"
+        if chosen.id in profile.pareto
+        else chosen.id
+    )
+    figures = (
+        ("tokens/s/GPU", chosen.tokens_per_s_per_gpu, before.tokens_per_s_per_gpu),
+        ("tokens/s/user", chosen.tokens_per_s_per_user, before.tokens_per_s_per_user),
+        ("ms TTFT", chosen.ttft_ms.value, before.ttft_ms.value),
+        ("GPUs", chosen.gpus, before.gpus),
+    )
+    traded = ", ".join(
+        f"{amount(new)} {name} instead of {amount(old)}"
+        for name, new, old in figures
+        if amount(new) != amount(old)
+    )
+    said = [
+        f"Chosen by hand: {where}, in place of {layout_text(before, chosen)}.",
+        f"Against that: {traded or 'the same figures'}.",
+    ]
+    missed = [f"{m.name} {amount(m.predicted)} of {amount(m.target)}" for m in chosen.margins if not m.met]
+    if missed:
+        said.append(f"It misses the SLA: {', '.join(missed)}.")
+    if not chosen.carries_load:
+        said.append(f"It does not carry the load: {chosen.request_rate:,.2f} requests/s.")
+    return tuple(said)
