@@ -26,8 +26,9 @@ from armature.graph.merge import without_nulls
 from armature.graph.names import component_cost, dgd_name, with_suffix
 from armature.graph.overrides import apply_overrides
 from armature.graph.pods import ModelCache, Rdma, main_container, model_cache_for, worker_pod
+from armature.hardware.products import usual_products
 from armature.perf.steptable import StepTable
-from armature.search.profile import Candidate, Group, Profile
+from armature.search.profile import Candidate, Group, InventoryPool, Profile
 
 __all__ = ["Graph", "build", "max_model_len", "to_documents"]
 
@@ -205,7 +206,7 @@ def _worker(
     """(the component, the files its engine reads)."""
     name = names[group.role]
     module = backend_named("mocker" if wish.mocker else candidate.backend)
-    pool = next((item for item in profile.inventory if item.sku == group.sku), None)
+    pool = profile.pool_of(group)
     fabric = candidate.mode == "disagg" or _nodes(group, wish.mocker) > 1
     rdma = Rdma(pool.rdma_resource if pool and fabric and not wish.mocker else None)
     if pool and pool.rdma and fabric and not wish.mocker and rdma.resource is None:
@@ -213,6 +214,8 @@ def _worker(
             f"{group.sku} nodes have RDMA, but the name of its resource is not known: none is requested, and KV "
             "moves over TCP until overrides.dgd adds it."
         )
+    if pool and not wish.mocker and len(profile.inventory) > 1 and not pool.product:
+        notes.append(_selection_note(name, pool))
     if not wish.mocker and group.sku.startswith("mi"):
         notes.append(
             "The field's runtime images are built for CUDA; set an image for AMD GPUs in overrides.dgd."
@@ -256,6 +259,20 @@ def _worker(
         spread=other,
     )
     return component, engine.files
+
+
+def _selection_note(component: str, pool: InventoryPool) -> str:
+    """How a worker finds the nodes of its pool when nobody read their labels."""
+    usual = usual_products(pool.sku)
+    if usual:
+        return (
+            f"{component} goes to nodes labelled {' or '.join(usual)}, as {pool.sku} nodes usually are; where yours "
+            "are not, change its node affinity in overrides.dgd."
+        )
+    return (
+        f"{component} is for {pool.sku} nodes, but their product label is not known: add a nodeSelector in "
+        "overrides.dgd, or its pods may start on other GPUs."
+    )
 
 
 def _component_name(candidate: Candidate, group: Group, mocker: bool) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from armature.graph.backends.base import EngineContainer
+from armature.hardware.products import usual_products
 from armature.search.profile import Group, InventoryPool
 
 __all__ = [
@@ -150,7 +151,8 @@ def worker_pod(
 ) -> dict[str, Any]:
     """Pod template of one worker (one node of it, when it spans several).
 
-    gpus: False for mockers. choose_node: select nodes by GPU product. config_map: name of the ConfigMap that
+    gpus: False for mockers. choose_node: select nodes by GPU product, the pool's own or, where that is not known, the
+    ones that nodes of its SKU usually carry. config_map: name of the ConfigMap that
     holds the engine's files. spread: lower-case name of the component whose nodes to avoid (COM-09).
     """
     env = {**dict(engine.env), **(rdma.env if gpus else {})}
@@ -182,11 +184,21 @@ def worker_pod(
         if (context := rdma.security_context) is not None:
             container["securityContext"] = context
         spec["tolerations"] = [{"key": resource, "operator": "Exists", "effect": "NoSchedule"}]
-        if choose_node and pool is not None and pool.product:
-            spec["nodeSelector"] = {_PRODUCT_LABELS[resource]: pool.product}
-        if rdma.efa and spread:
-            spec["affinity"] = _apart_from(spread)
+        affinity = _apart_from(spread) if rdma.efa and spread else {}
+        if choose_node and pool is not None:
+            label = _PRODUCT_LABELS[resource]
+            if pool.product:
+                spec["nodeSelector"] = {label: pool.product}
+            elif usual := usual_products(pool.sku):
+                affinity |= _on_nodes_with(label, usual)
+        if affinity:
+            spec["affinity"] = affinity
     return {"spec": spec}
+
+
+def _on_nodes_with(label: str, values: tuple[str, ...]) -> dict[str, Any]:
+    term = {"matchExpressions": [{"key": label, "operator": "In", "values": list(values)}]}
+    return {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [term]}}}
 
 
 def gpus_per_pod(group: Group) -> int:

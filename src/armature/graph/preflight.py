@@ -220,7 +220,7 @@ def _profile_problems(profile: Profile, candidate: Candidate) -> Iterator[Proble
             yield Problem(name, "is not finite", "make a new profile", value)
     for group in candidate.groups:
         where = f"profile.candidates[{candidate.id}].{group.role}"
-        pool = next((pool for pool in profile.inventory if pool.sku == group.sku), None)
+        pool = profile.pool_of(group)
         if pool is None:
             yield Problem(where, f"needs {group.sku}, which the inventory does not have")
         elif (need := group.weight_bytes_per_gpu + group.kv_bytes_per_gpu) > pool.vram_bytes:
@@ -251,10 +251,26 @@ def _budget_problems(
     if count > profile.gpus_budget:
         rule = f"asks for {count} GPUs; the budget is {profile.gpus_budget}"
         yield Problem("spec.components", rule, "lower replicas, or raise spec.hardware.totalGpus")
-    elif isinstance(graph, Graph) and not graph.overridden and count != candidate.gpus:
+        return
+    asked = _gpus_by_pool(components, candidate)
+    for number, pool in enumerate(profile.inventory):
+        if asked[number] > pool.gpus:
+            rule = f"asks for {asked[number]} {pool.sku}; {pool.gpus} are there"
+            yield Problem("spec.components", rule, "lower the replicas of the workers that run on them")
+    if isinstance(graph, Graph) and not graph.overridden and count != candidate.gpus:
         yield Problem(
             "spec.components", f"asks for {count} GPUs; candidate {candidate.id} has {candidate.gpus}"
         )
+
+
+def _gpus_by_pool(components: Sequence[ComponentView], candidate: Candidate) -> Counter[int]:
+    """GPUs that the workers of a candidate ask for, by the pool that each runs on."""
+    asked: Counter[int] = Counter()
+    for view in components:
+        group = _group(view, candidate) if view.role is not None else None
+        if group is not None:
+            asked[group.pool] += view.gpus
+    return asked
 
 
 def _operating_problems(view: ComponentView, profile: Profile, candidate: Candidate) -> Iterator[Problem]:

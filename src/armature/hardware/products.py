@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from armature.hardware.catalog import GPUS, Gpu, find
 
-__all__ = ["Match", "gpu_for_product", "match_product", "memory_in", "time_slice"]
+__all__ = ["Match", "gpu_for_product", "match_product", "memory_in", "time_slice", "usual_products"]
 
 _GIB = 2**30
 _MIN_VRAM, _MAX_VRAM = 2**28, 2**44  # 256 MiB to 16 TiB: outside of it a reported memory is not believed
@@ -60,6 +60,29 @@ _RULES = tuple(
 )
 # Not typical of their memory size, so they say nothing about an unknown product of that size.
 _NO_DONORS = frozenset({"gb10", "gh200", "vr_nvl72", "mi200"})
+# How NVIDIA's device plugin labels nodes (`nvidia.com/gpu.product`: NVML's name, blanks as dashes), as in NVIDIA's GPU
+# operator and MIG manager documentation, 2026. Only names that are documented; a SKU without one cannot be selected.
+_USUAL: dict[str, tuple[str, ...]] = {
+    "a100_pcie": ("NVIDIA-A100-80GB-PCIe", "NVIDIA-A100-PCIE-40GB"),
+    "a100_sxm": ("NVIDIA-A100-SXM4-80GB", "NVIDIA-A100-SXM4-40GB"),
+    "a10g": ("NVIDIA-A10G",),
+    "a30": ("NVIDIA-A30",),
+    "b200_sxm": ("NVIDIA-B200",),
+    "gb200": ("NVIDIA-GB200",),
+    "gb200_sxm": ("NVIDIA-GB200",),
+    "gb300": ("NVIDIA-GB300",),
+    "gb300_sxm": ("NVIDIA-GB300",),
+    "h100_nvl": ("NVIDIA-H100-NVL",),
+    "h100_pcie": ("NVIDIA-H100-PCIe",),
+    "h100_sxm": ("NVIDIA-H100-80GB-HBM3",),
+    "h200_nvl": ("NVIDIA-H200-NVL",),
+    "h200_sxm": ("NVIDIA-H200",),
+    "l4": ("NVIDIA-L4",),
+    "l40": ("NVIDIA-L40",),
+    "l40s": ("NVIDIA-L40S",),
+    "t4": ("Tesla-T4",),
+    "v100_sxm": ("Tesla-V100-SXM2-16GB", "Tesla-V100-SXM2-32GB"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +132,11 @@ def time_slice(gpu: Gpu, replicas: int) -> Gpu:
         board_power_w=gpu.board_power_w / replicas,
         estimated=True,
     )
+
+
+def usual_products(sku: str) -> tuple[str, ...]:
+    """Product labels that nodes with this SKU usually carry; empty where none is documented."""
+    return _USUAL.get(sku, ())
 
 
 def memory_in(product: str) -> int | None:

@@ -261,13 +261,28 @@ def _placed(
 def _pools(view: ComponentView, options: UpOptions) -> tuple[tuple[Pool, ...], str]:
     if options.hardware is not None and options.hardware.pools:
         return options.hardware.pools, ""
-    selector = view.pod.get("nodeSelector") or {}
-    product = selector.get(_PRODUCT_LABEL) if isinstance(selector, Mapping) else None
+    product = _asked_product(view.pod)
     if product:
-        return (_pool(gpu_for_product(str(product))),), ", the GPU its node selector asks for"
+        return (_pool(gpu_for_product(str(product))),), ", the GPU its pod asks for"
     return tuple(
         _pool(gpu(sku)) for sku in DEFAULT_SKUS
     ), ", a GPU assumed because nobody named one (--hardware does)"
+
+
+def _asked_product(pod: Mapping[str, Any]) -> str | None:
+    """The GPU product that a pod's node selector or node affinity asks for."""
+    selector = pod.get("nodeSelector")
+    if isinstance(selector, Mapping) and (product := selector.get(_PRODUCT_LABEL)):
+        return str(product)
+    found: Any = pod.get("affinity")
+    for key in ("nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"):
+        found = found.get(key) if isinstance(found, Mapping) else None
+    terms = found.get("nodeSelectorTerms") if isinstance(found, Mapping) else None
+    for term in terms if isinstance(terms, list) else ():
+        for rule in (term.get("matchExpressions") or ()) if isinstance(term, Mapping) else ():
+            if rule.get("key") == _PRODUCT_LABEL and rule.get("operator") == "In" and rule.get("values"):
+                return str(rule["values"][0])
+    return None
 
 
 def _parallelism(

@@ -264,7 +264,8 @@ class _Planner:
         for view in self.views:
             if view.name in engines and (engine := engines[view.name].engine) is not None:
                 total += view.replicas * engine.gpus
-        within = total <= decode.engine.pool.gpus_per_node
+        same = prefill.engine.pool.gpu.sku == decode.engine.pool.gpu.sku
+        within = same and total <= decode.engine.pool.gpus_per_node
         workload = Workload(isl=_TRANSFER_TOKENS)
         moved = transfer_ms(decode.facts, prefill.engine, decode.engine, workload, within_node=within)
         return moved / _TRANSFER_TOKENS

@@ -40,10 +40,12 @@ class Parallelism:
 
     @property
     def label(self) -> str:
-        """Short name in tables and ids: `tp4`, `tp4pp2`, `tep8`, `dep8`; mixed forms spell the degrees out."""
+        """Short name in tables and ids: `tp4`, `tp4pp2`, `tep8`, `dep8`; mixed forms spell their degrees out, as in
+        `tp2dp4ep8` or `tp8etp2ep4` (etp: tensor parallelism of the experts)."""
         width = self.tp * self.dp
         if self.dp in (1, width) and self.moe_ep in (1, width):
             base = f"{self.strategy.lower()}{width}"
         else:
-            base = f"tp{self.tp}dp{self.dp}etp{self.moe_tp}ep{self.moe_ep}"
+            degrees = (("tp", self.tp), ("dp", self.dp), ("etp", self.moe_tp), ("ep", self.moe_ep))
+            base = "".join(f"{name}{degree}" for name, degree in degrees if degree > 1)
         return base if self.pp == 1 else f"{base}pp{self.pp}"

@@ -23,6 +23,7 @@ from armature.report.words import (
     load,
     plain,
 )
+from armature.search.considered import considered_text
 from armature.search.profile import Candidate, Profile
 
 if TYPE_CHECKING:
@@ -109,18 +110,11 @@ def _table(profile: Profile, width: int, glyphs: Glyphs) -> Iterable[Line]:
             met = candidate.meets_sla and candidate.carries_load
             yield Line(text, _style(candidate) if id == profile.pick else "" if met else "dim")
     hidden = len(profile.candidates) - (len(rows) - 1)
-    counted = ", ".join(f"{n:,} {_considered(what)}" for what, n in profile.considered.items() if n)
     words = [f"{hidden:,} more candidates in the profile"] if hidden else []
-    if counted:
-        words.append(f"considered: {counted}")
+    if profile.considered.get("layouts"):
+        words.append(f"considered: {considered_text(profile.considered)}")
     if words:
         yield from _wrapped("; ".join(words), width, "    ", "    ", "dim")
-
-
-def _considered(what: str) -> str:
-    """`points_missing_ttft_ms` as `points missing TTFT`."""
-    words = what.removesuffix("_ms").split("_")
-    return " ".join(word.upper() if word in ("ttft", "itl", "e2e") else word for word in words)
 
 
 def _picture(profile: Profile, width: int) -> list[str]:

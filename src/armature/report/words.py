@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from armature.search.explain import amount
-from armature.search.profile import Candidate, Group, Number, Profile
+from armature.search.profile import Candidate, Number, Profile
 
 __all__ = [
     "ASCII",
@@ -81,16 +81,16 @@ def band(number: Number, glyphs: Glyphs) -> str:
 
 
 def layout(candidate: Candidate, glyphs: Glyphs = UNICODE, *, backend: bool = True) -> str:
-    """`agg vllm 4×tp2` or `disagg vllm 3×tp1 → 1×tp4`; a role on another SKU than the first names it."""
-    first_sku = candidate.groups[0].sku
-    parts = [_group(group, glyphs, first_sku) for group in candidate.groups]
+    """`agg vllm 4×tp2` or `disagg vllm 3×tp1 → 1×tp4`; where there are several pools, `4×tp2 @h200_sxm` or
+    `3×tp1 @h200_sxm → 1×tp4 @l40s`."""
+    skus = [group.sku for group in candidate.groups]
+    parts = [f"{group.replicas}{glyphs.times}{group.parallelism.label}" for group in candidate.groups]
+    if len(set(skus)) > 1:
+        parts = [f"{part} @{sku}" for part, sku in zip(parts, skus, strict=True)]
+    elif candidate.several_pools:
+        parts[-1] += f" @{skus[0]}"
     words = [candidate.mode, *([candidate.backend] if backend else []), f" {glyphs.arrow} ".join(parts)]
     return " ".join(words)
-
-
-def _group(group: Group, glyphs: Glyphs, first_sku: str) -> str:
-    label = f"{group.replicas}{glyphs.times}{group.parallelism.label}"
-    return label if group.sku == first_sku else f"{label}@{group.sku}"
 
 
 def verdict(candidate: Candidate, glyphs: Glyphs) -> str:

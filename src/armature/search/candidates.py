@@ -17,7 +17,7 @@ from armature.search.pareto import pareto_front
 from armature.search.pick import TOLERANCE, layout_keys
 from armature.search.profile import Candidate, Group, Margin, Number, Role
 from armature.search.question import Question
-from armature.search.sweep import Points, worst_ratio
+from armature.search.sweep import Points, Verdicts, worst_ratio
 from armature.workload.shape import Sla
 
 __all__ = ["Swept", "kept_rows"]
@@ -29,11 +29,11 @@ SOURCES: tuple[Source, ...] = ("measured", "calibrated", "silicon", "estimated")
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A whole sweep: what was asked, its engines, how many layouts they make, and their points."""
+    """A whole sweep: what was asked, its engines, what became of their layouts, and their points."""
 
     question: Question
     engines: Engines
-    layouts: int
+    verdicts: Verdicts
     points: Points
 
     @property
@@ -70,7 +70,7 @@ class Swept:
         mode = "agg" if prefill is None else "disagg"
         return Candidate(
             id="-".join(
-                [mode, main.backend, *(_group_id(group) for group in groups), f"b{math.ceil(batch)}"]
+                [mode, main.backend, *(self._group_id(group) for group in groups), f"b{math.ceil(batch)}"]
             ),
             mode="agg" if prefill is None else "disagg",
             backend=main.backend,
@@ -94,6 +94,7 @@ class Swept:
             notes=_notes(groups, engines),
             cost_per_million_tokens=self._cost(groups, tokens_per_s),
             front_y=tokens_per_s / (gpus if self.question.loaded else self.question.inventory.total_gpus),
+            several_pools=len(self.question.inventory.pools) > 1,
         )
 
     def _group(self, role: Role, engine: Engine, replicas: int, batch: float) -> Group:
@@ -118,7 +119,13 @@ class Swept:
             kv_room_tokens=engine.fit.kv_room_tokens,
             weight_bytes_per_gpu=engine.fit.weight_bytes_per_gpu,
             kv_bytes_per_gpu=round(per_sequence * in_flight),
+            pool=self.question.inventory.pools.index(engine.pool),
         )
+
+    def _group_id(self, group: Group) -> str:
+        """`3xtp2`; with the SKU where the inventory has several pools."""
+        name = f"{group.replicas}x{group.parallelism.label}"
+        return f"{name}@{group.sku}" if len(self.question.inventory.pools) > 1 else name
 
     def _sequence_limit(self, role: Role, in_flight: int, engine: Engine) -> int:
         """The engine's request limit. At the edge of the SLA it is the operating batch itself; under an asked load two
@@ -158,10 +165,6 @@ def _notes(groups: Sequence[Group], engines: Sequence[Engine]) -> tuple[str, ...
         for note in engine.times.notes
     ]
     return tuple(dict.fromkeys(said))
-
-
-def _group_id(group: Group) -> str:
-    return f"{group.replicas}x{group.parallelism.label}"
 
 
 def _number(value: float, band: Band) -> Number:

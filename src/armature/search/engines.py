@@ -1,49 +1,65 @@
-"""The workers a search may use: every kind that fits its GPUs, with its step times."""
+"""The workers a search may use: every kind that could exist, and those that fit their GPUs with their step times."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from armature.errors import NothingFits
 from armature.hardware.inventory import Pool
 from armature.model.memory import Fit, default_kv_dtype, fit
 from armature.model.parallelism import Parallelism
-from armature.perf.estimate import EngineSpec, Estimator
+from armature.perf.estimate import Backend, EngineSpec, Estimator
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.question import Question
-from armature.search.space import parallelisms, stages_that_may_fit
+from armature.search.space import reaches, runs
 
-__all__ = ["Engines", "engines_for"]
+__all__ = ["Engines", "Kind", "engines_for"]
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One kind of worker that an engine has and a pool could place.
+
+    fits: holds a whole request, so aggregates or decodes; fits_prompt: holds a prompt, so prefills. linked: False where
+    it spans nodes without RDMA while others fit within one.
+    """
+
+    backend: Backend
+    pool: Pool
+    parallelism: Parallelism
+    kv_dtype: str
+    fits: bool
+    fits_prompt: bool
+    linked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """mains: hold whole requests, so aggregate or decode; prefills: hold at least a prompt. unfit: kinds that do not
-    fit."""
+    """kinds: all of them. mains: engines of those that fit and are linked; prefills: of those that hold a prompt."""
 
     mains: Sequence[Engine]
     prefills: Sequence[Engine]
-    unfit: int
+    kinds: Sequence[Kind]
 
 
 def engines_for(question: Question, estimator: Estimator) -> Engines:
-    """Every kind of worker that holds the model. Raises NothingFits when there is none."""
+    """Every kind of worker, and engines of those that hold the model. Raises NothingFits when none does."""
     mains: list[Engine] = []
     prefills: list[Engine] = []
-    unfit = 0
-    facts, backends = question.facts, question.backends
+    kinds: list[Kind] = []
+    facts = question.facts
     for pool in question.inventory.pools:
         kv_dtype = default_kv_dtype(facts, pool.gpu.has_fp8)
-        shapes = parallelisms(facts, pool)
-        if not any(_fit(question, p, pool, kv_dtype).fits for p in shapes):
-            shapes = stages_that_may_fit(facts, pool)
-        for p in shapes:
-            whole = _fit(question, p, pool, kv_dtype)
-            prompt = _fit(question, p, pool, kv_dtype, prompts_only=True)
-            unfit += len(backends) * (not whole.fits)
-            for backend in backends:
-                if not prompt.fits:
+        found = _reached(question, pool, kv_dtype)
+        small = any(whole.fits and p.gpus <= pool.gpus_per_node for p, whole, _ in found)
+        for p, whole, prompt in found:
+            linked = pool.rdma or question.assume_rdma or p.gpus <= pool.gpus_per_node or not small
+            for backend in question.backends:
+                if not runs(backend, p):
+                    continue
+                kinds.append(Kind(backend, pool, p, kv_dtype, whole.fits, prompt.fits, linked))
+                if not (prompt.fits and linked):
                     continue
                 times = estimator.engine(EngineSpec(facts, pool.gpu, backend, p, kv_dtype))
                 prefills.append(Engine(backend, pool, p, kv_dtype, times, prompt))
@@ -51,7 +67,26 @@ def engines_for(question: Question, estimator: Estimator) -> Engines:
                     mains.append(Engine(backend, pool, p, kv_dtype, times, whole))
     if not mains:
         raise _nothing_fits(question)
-    return Engines(mains, prefills, unfit)
+    return Engines(mains, prefills, kinds)
+
+
+def _reached(question: Question, pool: Pool, kv_dtype: str) -> list[tuple[Parallelism, Fit, Fit]]:
+    """(parallelism, fit of a whole request, fit of a prompt) of every kind that was looked at: ever larger ones until
+    one holds the model."""
+    found: list[tuple[Parallelism, Fit, Fit]] = []
+    for shapes in reaches(question.facts, pool):
+        found += _fits(question, shapes, pool, kv_dtype)
+        if any(whole.fits for _, whole, _ in found):
+            break
+    return found
+
+
+def _fits(
+    question: Question, shapes: Sequence[Parallelism], pool: Pool, kv_dtype: str
+) -> Iterator[tuple[Parallelism, Fit, Fit]]:
+    for p in shapes:
+        whole = _fit(question, p, pool, kv_dtype)
+        yield p, whole, _fit(question, p, pool, kv_dtype, prompts_only=True)
 
 
 def _fit(question: Question, p: Parallelism, pool: Pool, kv_dtype: str, *, prompts_only: bool = False) -> Fit:
@@ -78,7 +113,8 @@ def _nothing_fits(question: Question) -> NothingFits:
     """Says of each pool why its widest worker does not hold the model, and what would."""
     lines = []
     for pool in question.inventory.pools:
-        widest = max(parallelisms(question.facts, pool), key=lambda p: p.gpus, default=Parallelism())
+        shapes = [p for shapes in reaches(question.facts, pool) for p in shapes]
+        widest = max(shapes, key=lambda p: p.gpus, default=Parallelism())
         answer = _fit(question, widest, pool, default_kv_dtype(question.facts, pool.gpu.has_fp8))
         lines.append(f"{pool.gpus} x {pool.gpu.sku}: {answer.reason}.")
     tokens = question.workload.longest_tokens

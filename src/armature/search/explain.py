@@ -1,17 +1,14 @@
-"""Why this pick: the rule that chose it, the target that binds, the runner-up, the other mode; and what was tried."""
+"""Why this pick: the rule that chose it, the target that binds, the runner-up, the other mode."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from armature.search.candidates import Swept
-from armature.search.pick import EQUAL, TOLERANCE
+from armature.search.pick import EQUAL
 from armature.search.profile import Candidate, Margin
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["amount", "considered", "layout_text", "reasons"]
+__all__ = ["amount", "layout_text", "reasons"]
 
 NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "End-to-end latency"}
 
@@ -28,15 +25,17 @@ def amount(value: float) -> str:
 def layout_text(candidate: Candidate, beside: Candidate | None = None) -> str:
     """`aggregated vllm, 4×tp2`, `disaggregated vllm, prefill 3×tp1, decode 1×tp4`.
 
-    The SKU is named where it is not that of the candidate `beside` it.
+    The SKU is named where it is not that of the candidate `beside` it, and where the roles have different ones.
     """
+    skus = {group.sku for group in candidate.groups}
+    shown = {group.sku for group in beside.groups} if beside is not None else skus
     groups = [
         f"{'' if group.role == 'agg' else group.role + ' '}{group.replicas}×{group.parallelism.label}"
+        f"{f' on {group.sku}' if len(skus) > 1 else ''}"
         for group in candidate.groups
     ]
     mode = "aggregated" if candidate.mode == "agg" else "disaggregated"
-    sku = candidate.groups[0].sku
-    on = "" if beside is None or sku == beside.groups[0].sku else f" on {sku}"
+    on = f" on {candidate.groups[0].sku}" if len(skus) == 1 and skus != shown else ""
     return f"{mode} {candidate.backend}, {', '.join(groups)}{on}"
 
 
@@ -61,21 +60,6 @@ def reasons(
             f"{mode} lost: its best, {layout_text(other, pick)}: {_difference(other, pick, workload, sla)}."
         )
     return tuple(said)
-
-
-def considered(swept: Swept) -> dict[str, int]:
-    """Counts for the user: layouts predicted, kinds of worker that do not fit, operating points by target missed."""
-    points = swept.points
-    counts = {
-        "layouts": swept.layouts,
-        "workers_that_do_not_fit": swept.engines.unfit,
-        "points": len(points),
-    }
-    for name, target in swept.question.sla.targets.items():
-        counts[f"points_missing_{name}"] = int(np.sum(getattr(points, name) > target * (1 + TOLERANCE)))
-    if swept.question.loaded:
-        counts["points_short_of_the_load"] = int(np.sum(points.served < 1 - TOLERANCE))
-    return counts
 
 
 def _rule(pick: Candidate, workload: Workload, sla: Sla, budget: int) -> str:

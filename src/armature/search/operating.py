@@ -27,6 +27,7 @@ __all__ = [
     "Engine",
     "agg_curve",
     "decode_curve",
+    "moved_ms",
     "prefill_ms",
     "transfer_ms",
 ]
@@ -151,13 +152,18 @@ def decode_curve(engine: Engine, workload: Workload) -> DecodeCurve:
 def transfer_ms(
     facts: ModelFacts, prefill: Engine, decode: Engine, workload: Workload, *, within_node: bool
 ) -> float:
-    """Time to move one prompt's KV cache from a prefill to a decode worker.
+    """Time to move one prompt's KV cache from a prefill to a decode worker (`moved_ms`)."""
+    held = float(kv_bytes_per_sequence(facts, prefill.parallelism, workload.isl, prefill.kv_dtype))
+    return moved_ms(held, prefill, decode, within_node=within_node)
+
+
+def moved_ms(kv_bytes_per_gpu: float, prefill: Engine, decode: Engine, *, within_node: bool) -> float:
+    """Time to move a KV cache of so many bytes on each prefill GPU that holds it to a decode worker.
 
     The narrower side's GPUs bound it: over the node's own link within a node, over one adapter per GPU between
     nodes.
     """
-    per_gpu = float(kv_bytes_per_sequence(facts, prefill.parallelism, workload.isl, prefill.kv_dtype))
     senders = prefill.parallelism.tp * prefill.parallelism.pp
     receivers = decode.parallelism.tp * decode.parallelism.pp
     link = prefill.pool.gpu.link_bytes_per_s if within_node else NIC_BYTES_PER_S
-    return 1000.0 * per_gpu * senders / (link * min(senders, receivers))
+    return 1000.0 * kv_bytes_per_gpu * senders / (link * min(senders, receivers))

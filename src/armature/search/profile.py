@@ -37,7 +37,7 @@ class Group(msgspec.Struct, frozen=True):
     batch: requests in flight per attention-DP rank at the operating point. max_num_seqs: the engine's limit per
     rank that goes into its flags. chunk_tokens: prefill tokens per step (the engine's max batched tokens).
     kv_room_tokens: tokens of KV cache per rank. weight_bytes_per_gpu, kv_bytes_per_gpu: memory at the
-    operating point.
+    operating point. pool: which of the profile's inventory pools the workers run on.
     """
 
     role: Role
@@ -56,6 +56,7 @@ class Group(msgspec.Struct, frozen=True):
     kv_room_tokens: int
     weight_bytes_per_gpu: int
     kv_bytes_per_gpu: int
+    pool: int = 0
 
     @property
     def parallelism(self) -> Parallelism:
@@ -90,7 +91,8 @@ class Candidate(msgspec.Struct, frozen=True):
     concurrency and request_rate are what the whole layout carries at that point. `tokens_per_s` counts output
     tokens. `front_y`: the other axis of the front beside tokens/s/user: tokens/s per GPU used when a load is asked, per
     GPU of the whole budget (PAR-02) when none is. `carries_load`: whether the asked rate or concurrency is carried
-    (true when none was asked).
+    (true when none was asked). several_pools: whether the inventory has more than one, so that words for the layout
+    have to name its SKUs.
     """
 
     id: str
@@ -116,6 +118,7 @@ class Candidate(msgspec.Struct, frozen=True):
     notes: tuple[str, ...] = ()
     cost_per_million_tokens: float | None = None
     front_y: float = 0.0
+    several_pools: bool = False
 
     def group(self, role: Role) -> Group | None:
         return next((group for group in self.groups if group.role == role), None)
@@ -181,6 +184,11 @@ class Profile(msgspec.Struct, frozen=True):
     curves: Curves
     step_tables: dict[str, StepTable]
     request: dict[str, Any] = {}
+
+    def pool_of(self, group: Group) -> InventoryPool | None:
+        """The pool that a group's workers run on; None when the inventory has no such pool."""
+        pool = self.inventory[group.pool] if group.pool < len(self.inventory) else None
+        return pool if pool is not None and pool.sku == group.sku else None
 
     def candidate(self, id: str) -> Candidate:
         """The candidate with this id. Raises ArmatureError when there is none."""

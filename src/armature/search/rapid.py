@@ -19,15 +19,15 @@ from armature.model.facts import ModelFacts
 from armature.perf.estimate import Estimator
 from armature.perf.steptable import StepTable, sample
 from armature.search.candidates import Swept, kept_rows
+from armature.search.considered import considered, surfaces
 from armature.search.curves import curves
 from armature.search.engines import Engines, engines_for
-from armature.search.explain import considered, reasons
+from armature.search.explain import reasons
 from armature.search.operating import CHUNK_TOKENS, Engine
-from armature.search.pick import best_first, layout_keys
+from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.question import Question, question_of
-from armature.search.space import can_hand_over
-from armature.search.sweep import Surface, agg_surface, concatenate, disagg_surface, points
+from armature.search.sweep import Points, Verdicts, concatenate, judged_points, points, worst_ratio
 from armature.workload.shape import Workload
 
 __all__ = ["profile", "profile_of", "step_table", "sweep"]
@@ -53,11 +53,22 @@ def profile(
 
 def sweep(question: Question, engines: Engines) -> Swept:
     """Every layout of the engines at its operating point."""
-    layouts, parts = 0, []
-    for surface in _surfaces(question, engines):  # large: one at a time
-        layouts += len(surface.gpus)
-        parts.append(points(surface, question.workload, question.sla))
-    return Swept(question=question, engines=engines, layouts=layouts, points=concatenate(parts))
+    verdicts, parts = Verdicts(), []
+    for surface in surfaces(question, engines):  # large: one at a time
+        found, judged = judged_points(surface, question.workload, question.sla)
+        parts.append(found)
+        verdicts += judged
+    found = concatenate(parts)
+    if not question.loaded and not verdicts.meet_everything and question.sla.targets:
+        found = concatenate([found, *_closest(question, engines, found)])
+    return Swept(question=question, engines=engines, verdicts=verdicts, points=found)
+
+
+def _closest(question: Question, engines: Engines, found: Points) -> Iterable[Points]:
+    """Where nothing meets the targets: what would meet them, were they as much looser as the least miss asks for."""
+    least = (1.0 + EQUAL) * float(worst_ratio(found, question.sla).min())
+    sla = question.sla.loosened(least)
+    return (points(surface, question.workload, sla) for surface in surfaces(question, engines))
 
 
 def profile_of(swept: Swept) -> Profile:
@@ -73,13 +84,7 @@ def profile_of(swept: Swept) -> Profile:
     runner_up = made[int(others[0])] if len(others) else None
     engines = _picked_engines(swept, int(order[0]))
     notes = [*inventory.notes, *question.facts.notes, *pick.notes]
-    if (
-        question.assume_rdma
-        and pick.mode == "disagg"
-        and pick.gpus > pick.groups[0].gpus_per_node
-        and not _has_rdma(inventory)
-    ):
-        notes.append("RDMA between nodes is assumed; if there is none, set spec.hardware.rdma: false.")
+    notes += _link_notes(question, engines, pick)
     return Profile(
         version=PROFILE_VERSION,
         armature=armature.__version__,
@@ -108,30 +113,11 @@ def profile_of(swept: Swept) -> Profile:
         reasons=reasons(
             pick, runner_up, tuple(made[row] for row in rows), workload, sla, inventory.total_gpus
         ),
-        considered=considered(swept),
+        considered=considered(question, swept.engines, swept.verdicts),
         notes=tuple(dict.fromkeys(notes)),
         curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], question.facts),
         step_tables={role: step_table(engine, question.facts, workload) for role, engine in engines.items()},
     )
-
-
-def _surfaces(question: Question, engines: Engines) -> Iterable[Surface]:
-    workload, facts = question.workload, question.facts
-    for index, engine in enumerate(engines.mains):
-        yield agg_surface(index, engine, workload)
-    if workload.osl < 2:
-        return  # nothing to decode
-    for prefill_index, prefill in enumerate(engines.prefills):
-        for index, decode in enumerate(engines.mains):
-            if (
-                prefill.backend == decode.backend
-                and prefill.pool == decode.pool
-                and can_hand_over(decode.backend, prefill.parallelism, decode.parallelism)
-            ):
-                crosses = prefill.pool.rdma or question.assume_rdma
-                yield disagg_surface(
-                    prefill_index, prefill, index, decode, workload, facts, crosses_nodes=crosses
-                )
 
 
 def _document(request: v1beta1.DynamoGraphDeploymentRequest) -> dict[str, Any]:
@@ -173,8 +159,18 @@ def _with_unique_ids(made: dict[int, Candidate]) -> dict[int, Candidate]:
     return unique
 
 
-def _has_rdma(inventory: Inventory) -> bool:
-    return any(pool.rdma for pool in inventory.pools)
+def _link_notes(question: Question, engines: Mapping[Role, Engine], pick: Candidate) -> list[str]:
+    """What the numbers of a pick that spans nodes take for granted."""
+    pools = [engine.pool for engine in engines.values()]
+    one_node = pools[0] == pools[-1] and pick.gpus <= pools[0].gpus_per_node
+    apart = pick.mode == "agg" and all(group.nodes_per_worker == 1 for group in pick.groups)
+    if one_node or apart or all(pool.rdma for pool in pools):
+        return []
+    if question.assume_rdma:
+        return ["RDMA between nodes is assumed; if there is none, set spec.hardware.rdma: false."]
+    return [
+        "Nothing smaller than several nodes holds the model. The times take RDMA between them for granted."
+    ]
 
 
 def _set(values: Mapping[str, float | None]) -> dict[str, float]:

@@ -1,35 +1,31 @@
-"""Every layout of one worker that can exist: parallelism by architecture, within the nodes there are.
+"""Every kind of worker that can exist: parallelism by architecture and engine, within the nodes there are.
 
 The rules are ENUM-01..ENUM-06: MLA + MoE runs TEP or DEP, GQA + MoE also TP, dense models TP and PP; an MoE worker
-spans at most four nodes, a dense one a single node, or a pipeline of whole nodes where no single node holds it.
+spans at most four nodes, a dense one a single node; where that holds no model, whole nodes are joined (GAP-10).
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from armature.hardware.inventory import Pool
 from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
 from armature.model.splits import splits
 from armature.perf.estimate import Backend, Floats
+from armature.search.placement import worker_slots
 
 __all__ = [
     "BACKENDS",
     "MAX_MOE_NODES",
     "PARTIAL",
-    "Slots",
     "batch_grid",
     "can_hand_over",
-    "count_grid",
     "parallelisms",
-    "stages_that_may_fit",
-    "worker_slots",
+    "reaches",
+    "runs",
 ]
 
 BACKENDS: tuple[Backend, ...] = ("vllm", "sglang", "trtllm")
@@ -37,77 +33,47 @@ MAX_MOE_NODES = 4  # ENUM-04
 MAX_STAGES = 4
 PARTIAL = np.concatenate([np.geomspace(1 / 1024, 0.4, 26), np.arange(0.5, 0.94, 0.05), [0.94]])
 """Mean requests in flight below one."""
-Ints = npt.NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class Slots:
-    """How many workers fit a pool: `full` whole nodes of `size` GPUs and one part node of `rest` GPUs."""
-
-    full: int
-    size: int
-    rest: int
-
-    def workers(self, gpus: int) -> int:
-        """Workers of `gpus` GPUs each that fit when nothing else runs; more than a node means whole nodes."""
-        if gpus > self.size:
-            return self.full // (gpus // self.size)
-        return self.full * (self.size // gpus) + self.rest // gpus
-
-    def fits_beside(self, big: int, big_count: Ints, small: int, small_count: Ints) -> npt.NDArray[np.bool_]:
-        """Mask: do `big_count` workers of `big` GPUs and `small_count` of `small` fit together (big >= small)?
-
-        Counts broadcast. Big workers fill whole nodes first, small ones take what is left.
-        """
-        if big > self.size:
-            left = self.full - big_count * (big // self.size)
-            if small > self.size:
-                return np.asarray((left >= 0) & (small_count * (small // self.size) <= left))
-            return np.asarray((left >= 0) & (small_count <= left * (self.size // small) + self.rest // small))
-        per_node = self.size // big
-        in_full = np.minimum(big_count, self.full * per_node)
-        in_rest = big_count - in_full
-        packed, odd = np.divmod(in_full, per_node)
-        free = packed * ((self.size - per_node * big) // small)
-        free = free + np.where(odd > 0, (self.size - odd * big) // small, 0)
-        free = free + (self.full - packed - (odd > 0)) * (self.size // small)
-        free = free + np.maximum(self.rest - in_rest * big, 0) // small
-        return np.asarray((in_rest * big <= self.rest) & (small_count <= free))
-
-
-def worker_slots(pool: Pool) -> Slots:
-    """The pool's usable GPUs as whole nodes and a part node."""
-    full, rest = divmod(pool.gpus, pool.gpus_per_node)
-    return Slots(full=full, size=pool.gpus_per_node, rest=rest)
 
 
 def parallelisms(facts: ModelFacts, pool: Pool) -> tuple[Parallelism, ...]:
-    """Every parallelism of one worker of this model that the pool could place, smallest first.
+    """Every parallelism of one worker of this model within the usual limits that the pool could place, smallest first.
 
     Degrees are powers of two that the model's shape allows (`model.splits`). Memory is not judged here.
     """
-    found = {p for p in _by_architecture(facts, pool) if splits(facts, p) and _places(p, pool)}
-    return tuple(sorted(found, key=lambda p: (p.gpus, p.pp, p.dp, p.tp, p.moe_ep)))
+    return next(reaches(facts, pool))
 
 
-def stages_that_may_fit(facts: ModelFacts, pool: Pool) -> tuple[Parallelism, ...]:
-    """Pipelines over nodes for a dense model that no single node holds; each stage is one whole node."""
+def reaches(facts: ModelFacts, pool: Pool) -> Iterator[tuple[Parallelism, ...]]:
+    """Sets of parallelisms that reach ever further; each is for models that nothing in the sets before it holds.
+
+    First those within the limits of ENUM-04. Then dense models get pipelines of two to four whole nodes, and beyond
+    that every model twice as many nodes each time, to the end of the pool (GAP-10).
+    """
+    node, nodes = pool.gpus_per_node, pool.gpus // pool.gpus_per_node
     if facts.is_moe:
-        return ()
-    tp = max((t for t in _powers(pool.gpus_per_node) if facts.attention.heads % t == 0), default=1)
-    stages = (Parallelism(tp=tp, pp=pp) for pp in _powers(MAX_STAGES) if pp > 1)
-    return tuple(
-        p
-        for p in stages
-        if splits(facts, p) and p.gpus <= pool.gpus and p.pp <= facts.layers and p.pp <= pool.nodes
-    )
+        within = _mixtures(facts, node, 1, min(pool.gpus, MAX_MOE_NODES * node))
+        yield _placeable(facts, pool, within)
+        widest = 1 << (MAX_MOE_NODES * node).bit_length() - 1
+        while (widest := 2 * widest) <= pool.gpus:
+            yield _placeable(facts, pool, _mixtures(facts, node, widest, widest))
+        return
+    yield _placeable(facts, pool, _dense(pool))
+    tp = max((t for t in _powers(1, node) if facts.attention.heads % t == 0), default=1)
+    stages = range(2, MAX_STAGES + 1)
+    while stages.start <= nodes:
+        yield _placeable(facts, pool, (Parallelism(tp=tp, pp=pp) for pp in stages))
+        stages = range(stages.stop, 2 * stages.stop - 1)
 
 
-def count_grid(most: int) -> Ints:
-    """Counts of workers to evaluate: every one to 64, then about 5 % apart, the most included; 0 gives none."""
-    steps = np.round(np.geomspace(64, max(most, 64), 1 + max(0, round(20 * math.log(max(most, 64) / 64)))))
-    counts = np.unique(np.concatenate([np.arange(1, 65), steps, [most]])).astype(np.int64)
-    return counts[(counts >= 1) & (counts <= most)]
+def runs(backend: Backend, p: Parallelism) -> bool:
+    """Whether the engine has this parallelism.
+
+    vLLM splits experts by expert over all ranks or not at all (`--enable-expert-parallel`); TensorRT-LLM's attention
+    DP covers all ranks (`enable_attention_dp`); SGLang takes every divisor (`--dp-size`, `--ep-size` of `--tp-size`).
+    """
+    if backend == "vllm":
+        return p.moe_tp == 1 or p.moe_ep == 1
+    return backend != "trtllm" or p.tp == 1 or p.dp == 1
 
 
 def can_hand_over(backend: Backend, prefill: Parallelism, decode: Parallelism) -> bool:
@@ -130,29 +96,44 @@ def batch_grid(largest: int) -> Floats:
     return np.concatenate([PARTIAL, np.unique(np.append(sizes[sizes <= top], top))])
 
 
-def _by_architecture(facts: ModelFacts, pool: Pool) -> Iterator[Parallelism]:
+def _dense(pool: Pool) -> Iterator[Parallelism]:
+    """ENUM-03, and pipelines, within a node."""
     node = pool.gpus_per_node
-    if not facts.is_moe:  # ENUM-03
-        for tp in _powers(node):
-            for pp in _powers(min(node // tp, MAX_STAGES)):
-                yield Parallelism(tp=tp, pp=pp)
-        return
-    for width in _powers(min(pool.gpus, MAX_MOE_NODES * node)):  # ENUM-01, ENUM-02
-        yield Parallelism(tp=width, moe_ep=width)
-        yield Parallelism(dp=width, moe_ep=width)
+    for tp in _powers(1, node):
+        for pp in _powers(1, min(node // tp, MAX_STAGES)):
+            yield Parallelism(tp=tp, pp=pp)
+
+
+def _mixtures(facts: ModelFacts, node: int, least: int, most: int) -> Iterator[Parallelism]:
+    """Workers of mixtures of experts on `least` to `most` GPUs (ENUM-01, ENUM-02), and what lies between TP and DP of
+    the attention and between TP and EP of the experts.
+
+    What is split by tensor sends after every layer, so it stays within a node; TEP alone is tried beyond (ENUM-04).
+    """
+    for width in _powers(least, most):
         if facts.attention.kind != "mla":
             yield Parallelism(tp=width, moe_tp=width)
+        for tp in _powers(1, width):
+            if tp <= node or tp == width:
+                yield Parallelism(tp=tp, dp=width // tp, moe_ep=width)
+        for moe_tp in _powers(2, min(width // 2, node // 2) if width <= node else 1):
+            yield Parallelism(tp=width, moe_tp=moe_tp, moe_ep=width // moe_tp)
+            yield Parallelism(dp=width, moe_tp=moe_tp, moe_ep=width // moe_tp)
 
 
-def _places(p: Parallelism, pool: Pool) -> bool:
-    node = pool.gpus_per_node
-    if p.gpus <= node:
-        return p.gpus <= pool.gpus
-    return p.gpus % node == 0 and p.gpus // node <= pool.gpus // node
+def _placeable(facts: ModelFacts, pool: Pool, shapes: Iterable[Parallelism]) -> tuple[Parallelism, ...]:
+    slots = worker_slots(pool)
+    found = {p for p in shapes if splits(facts, p) and _whole_nodes(p, pool) and slots.workers(p.gpus)}
+    return tuple(sorted(found, key=lambda p: (p.gpus, p.pp, p.dp, p.tp, p.moe_ep)))
 
 
-def _powers(limit: int) -> Iterable[int]:
-    value = 1
-    while value <= limit:
+def _whole_nodes(p: Parallelism, pool: Pool) -> bool:
+    return p.gpus <= pool.gpus_per_node or p.gpus % pool.gpus_per_node == 0
+
+
+def _powers(least: int, most: int) -> Iterator[int]:
+    """Powers of two from `least`, itself one, to `most`."""
+    value = least
+    while value <= most:
         yield value
         value *= 2

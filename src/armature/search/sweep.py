@@ -8,26 +8,31 @@ asked load puts it, or, when none is asked, every batch that could be best. No P
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from armature.model.facts import ModelFacts
+from armature.model.memory import kv_bytes_per_sequence
 from armature.perf.estimate import Floats
 from armature.perf.queueing import MAX_UTILISATION, round_robin_wait_ms
-from armature.search.operating import Engine, agg_curve, decode_curve, prefill_ms, transfer_ms
-from armature.search.space import count_grid, worker_slots
+from armature.search.operating import Engine, agg_curve, decode_curve, moved_ms, prefill_ms
+from armature.search.placement import Counts, worker_counts, worker_slots
 from armature.workload.shape import Sla, Workload
 
 __all__ = [
     "Ints",
     "Points",
+    "Sender",
     "Surface",
+    "Verdicts",
     "agg_surface",
     "concatenate",
     "disagg_surface",
+    "judged_points",
     "points",
+    "sender",
     "worst_ratio",
 ]
 
@@ -38,21 +43,23 @@ LEAST_UTILISATION = 0.1
 
 @dataclass(frozen=True, slots=True)
 class Surface:
-    """What each of L layouts of the same engines does at each of B batches.
+    """What each of L layouts with one aggregated or decode engine does at each of B batches.
 
-    main_count, prefill_count, rate_limit, servers: shape (L,). stages: pipeline stages of the longest worker. batch:
-    (B,), first 0, which stands for an empty server. rate (requests/s), itl_ms: (L, B), of the whole layout. rate_limit
-    is where its prefill reaches MAX_UTILISATION. own_ms, service_ms: (B,), time to the first token without a wait, and
-    what the wait is a multiple of; busy: (L, B), share of prefill's capacity in use, not capped; servers: what the
-    stream of requests is dealt to.
+    Shape (L,): prefill (index of the prefill engine, -1 when aggregated; equal ones stand together), stages (pipeline
+    stages of the longest worker), gpus, main_count, prefill_count, in_node (whether one node holds the layout),
+    rate_limit (requests/s where its prefill reaches MAX_UTILISATION), servers (what the stream of requests is dealt
+    to). batch: (B,), first 0, which stands for an empty server.
+    Shape (L, B), of the whole layout: rate (requests/s), itl_ms, own_ms (time to the first token without a wait),
+    service_ms (what the wait is a multiple of), busy (share of prefill's capacity in use, not capped).
     """
 
     main: int
-    prefill: int
-    stages: int
+    prefill: Ints
+    stages: Ints
     gpus: Ints
     main_count: Ints
     prefill_count: Ints
+    in_node: npt.NDArray[np.bool_]
     rate_limit: Floats
     batch: Floats
     rate: Floats
@@ -62,11 +69,26 @@ class Surface:
     servers: Floats
     itl_ms: Floats
 
+    def take(self, kept: npt.NDArray[np.bool_]) -> Surface:
+        """The layouts where `kept` (L,) is true."""
+        own = (f.name for f in fields(self) if f.name not in ("main", "batch"))
+        return replace(self, **{name: getattr(self, name)[kept] for name in own})
+
     @property
     def ttft_ms(self) -> Floats:
         """(L, B)."""
-        wait = round_robin_wait_ms(self.service_ms, self.busy, self.servers[:, None])
-        return np.asarray(self.own_ms + wait, dtype=np.float64)
+        return self.own_ms + round_robin_wait_ms(self.service_ms, self.busy, self.servers[:, None])
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A prefill engine as every layout with it sees it: its index, a prompt alone on it, and a prompt's KV bytes on
+    each GPU that serves it."""
+
+    index: int
+    engine: Engine
+    prompt_ms: float
+    kv_bytes_per_gpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +124,21 @@ class Points:
         return Points(*(getattr(self, f.name)[rows] for f in fields(self)))
 
 
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """How many layouts meet everything, and how many miss what: each under what it misses by the largest factor at the
+    operating point that comes closest."""
+
+    meet_everything: int = 0
+    miss_itl_ms: int = 0
+    miss_ttft_ms: int = 0
+    miss_e2e_ms: int = 0
+    carry_too_little: int = 0
+
+    def __add__(self, other: Verdicts) -> Verdicts:
+        return Verdicts(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
+
+
 def concatenate(parts: Sequence[Points]) -> Points:
     """All rows of `parts`, in order; at least one part."""
     return Points(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Points)))
@@ -114,11 +151,11 @@ def worst_ratio(points: Points, sla: Sla) -> Floats:
 
 def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
     """Aggregated layouts of one engine: 1, 2, ... replicas, as many as the pool holds; L may be 0."""
-    counts = count_grid(worker_slots(engine.pool).workers(engine.gpus))
+    slots = worker_slots(engine.pool)
+    counts = worker_counts(slots, engine.gpus)
     replicas = counts.astype(np.float64)
     curve = agg_curve(engine, workload)
     prompt, decode = prefill_ms(engine, workload), _unloaded_itl_ms(engine, workload)
-    itl = np.concatenate(([decode], curve.itl_ms))
     # A request comes in the middle of a step of the others, then waits for prompts ahead of it.
     residual = 0.5 * curve.itl_ms * np.maximum(curve.batch - 1.0, 0.0) / curve.batch
     service = np.concatenate(([prompt], curve.service_ms))
@@ -127,80 +164,83 @@ def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
         # A fixed number in flight is no Poisson stream: a request's lifetime already holds all the others' prompts.
         service, limit = np.zeros_like(service), np.inf
     rate: Floats = replicas[:, None] * np.concatenate(([0.0], curve.rate))
+
+    def every(values: Floats) -> Floats:
+        return np.broadcast_to(values, rate.shape)
+
     return Surface(
         main=index,
-        prefill=-1,
-        stages=engine.parallelism.pp,
+        prefill=np.full_like(counts, -1),
+        stages=np.full_like(counts, engine.parallelism.pp),
         gpus=counts * engine.gpus,
         main_count=counts,
         prefill_count=np.zeros_like(counts),
+        in_node=counts * engine.gpus <= slots.size,
         rate_limit=replicas * limit,
         batch=np.concatenate(([0.0], curve.batch)),
         rate=rate,
-        own_ms=np.concatenate(([prompt], curve.prefill_ms + residual)),
-        service_ms=service,
-        busy=np.broadcast_to(np.concatenate(([0.0], curve.busy)), rate.shape),
+        own_ms=every(np.concatenate(([prompt], curve.prefill_ms + residual))),
+        service_ms=every(service),
+        busy=every(np.concatenate(([0.0], curve.busy))),
         servers=replicas * engine.lanes,
-        itl_ms=np.broadcast_to(itl, rate.shape),
+        itl_ms=every(np.concatenate(([decode], curve.itl_ms))),
     )
+
+
+def sender(index: int, engine: Engine, workload: Workload, facts: ModelFacts) -> Sender:
+    """What layouts need to know of a prefill engine, worked out once."""
+    held = kv_bytes_per_sequence(facts, engine.parallelism, workload.isl, engine.kv_dtype)
+    return Sender(index, engine, prefill_ms(engine, workload), float(held))
 
 
 def disagg_surface(
-    prefill_index: int,
-    prefill: Engine,
-    decode_index: int,
-    decode: Engine,
-    workload: Workload,
-    facts: ModelFacts,
-    *,
-    crosses_nodes: bool,
+    sides: Sequence[tuple[Sender, Counts]], decode_index: int, decode: Engine, workload: Workload
 ) -> Surface:
-    """Disaggregated layouts of two engines of one pool: every pair of counts the pool holds; L may be 0.
+    """Disaggregated layouts of one decode engine with several prefill engines, each with the counts of both.
 
-    `crosses_nodes` False leaves only layouts within one node, for pools without RDMA. A prefill rank works on one
-    prompt at a time; the client's first token comes from prefill, and the KV transfer delays the second.
+    A prefill rank works on one prompt at a time; the client's first token comes from prefill, and the KV transfer
+    delays the second. It goes over the node's own link where one node holds the layout, else between adapters.
     """
-    slots = worker_slots(prefill.pool)
-    p, d = (
-        counts.ravel()
-        for counts in np.meshgrid(
-            count_grid(slots.workers(prefill.gpus)), count_grid(slots.workers(decode.gpus)), indexing="ij"
-        )
+    sizes = [len(counts) for _, counts in sides]
+
+    def each(values: Sequence[float]) -> Floats:
+        return np.repeat(np.array(values, dtype=np.float64), sizes)
+
+    p, d, total = (
+        np.concatenate([getattr(counts, name) for _, counts in sides])
+        for name in ("prefill", "decode", "gpus")
     )
-    if prefill.gpus >= decode.gpus:
-        placed = slots.fits_beside(prefill.gpus, p, decode.gpus, d)
-    else:
-        placed = slots.fits_beside(decode.gpus, d, prefill.gpus, p)
-    total = p * prefill.gpus + d * decode.gpus
-    if not crosses_nodes:
-        placed &= total <= slots.size
-    p, d, total = p[placed], d[placed], total[placed]
+    in_node = np.concatenate([counts.in_node for _, counts in sides])
+    near, far = (
+        each([moved_ms(s.kv_bytes_per_gpu, s.engine, decode, within_node=within) for s, _ in sides])
+        for within in (True, False)
+    )
+    transfer = np.where(in_node, near, far)[:, None]
 
     curve = decode_curve(decode, workload)
     tokens = max(workload.osl - 1, 1)
-    near, far = (
-        transfer_ms(facts, prefill, decode, workload, within_node=within) for within in (True, False)
-    )
-    transfer = np.where(total <= slots.size, near, far)[:, None]
     itl = np.concatenate(([_unloaded_itl_ms(decode, workload)], curve.itl_ms)) + transfer / tokens
     life = np.concatenate(([0.0], curve.life_ms)) + transfer
     batch = np.concatenate(([0.0], curve.batch))
     rate = 1000.0 * d[:, None] * decode.lanes * batch / life
-    prompt = prefill_ms(prefill, workload)
-    servers = p.astype(np.float64) * prefill.parallelism.dp
+    prompt = each([s.prompt_ms for s, _ in sides])
+    servers = p * each([s.engine.parallelism.dp for s, _ in sides])
     capacity = 1000.0 * servers / prompt
+    pp = np.array([s.engine.parallelism.pp for s, _ in sides])
+    alone = np.broadcast_to(prompt[:, None], rate.shape)
     return Surface(
         main=decode_index,
-        prefill=prefill_index,
-        stages=max(prefill.parallelism.pp, decode.parallelism.pp),
+        prefill=np.repeat(np.array([s.index for s, _ in sides]), sizes),
+        stages=np.repeat(np.maximum(pp, decode.parallelism.pp), sizes),
         gpus=total,
         main_count=d,
         prefill_count=p,
+        in_node=in_node,
         rate_limit=MAX_UTILISATION * capacity,
         batch=batch,
         rate=rate,
-        own_ms=np.full_like(batch, prompt),
-        service_ms=np.full_like(batch, prompt),
+        own_ms=alone,
+        service_ms=alone,
         busy=rate / capacity[:, None],
         servers=servers,
         itl_ms=itl,
@@ -209,9 +249,13 @@ def disagg_surface(
 
 def points(surface: Surface, workload: Workload, sla: Sla) -> Points:
     """Operating points of a surface: one per layout under an asked load, else the batches that could be picked."""
+    return judged_points(surface, workload, sla)[0]
+
+
+def judged_points(surface: Surface, workload: Workload, sla: Sla) -> tuple[Points, Verdicts]:
+    """`points`, and how many of the layouts meet everything or miss what."""
     if workload.request_rate is None and workload.concurrency is None:
-        layout, column = _candidates_without_load(surface, workload, sla)
-        return _rows(surface, workload, layout, column.astype(np.float64), np.ones(len(layout)))
+        return _points_without_load(surface, workload, sla)
     if workload.request_rate is not None:
         asked, carried = workload.request_rate, surface.rate
     else:
@@ -220,66 +264,96 @@ def points(surface: Surface, workload: Workload, sla: Sla) -> Points:
     position = np.minimum(_position(carried, asked), _position(surface.rate, surface.rate_limit))
     layout = np.arange(len(surface.gpus))
     served = np.minimum(_at(carried, layout, position) / asked, 1.0)
-    return _rows(surface, workload, layout, position, np.where(served > 1.0 - 1e-9, 1.0, served))
+    found = _rows(surface, workload, layout, position, np.where(served > 1.0 - 1e-9, 1.0, served))
+    return found, _verdicts(sla, found.served, found.ttft_ms, found.itl_ms, found.e2e_ms)
 
 
-def _candidates_without_load(
-    surface: Surface, workload: Workload, sla: Sla
-) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """(layout, column) indices of what could be picked: for each batch the layout with the highest rate among those
-    that meet the SLA, or the closest where none does; and every layout at batch 1, where latency is lowest.
+def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tuple[Points, Verdicts]:
+    """What could be picked: for each batch and prefill engine the layout with the highest rate among those that meet
+    the SLA, or the closest where none does. Where latency is all that counts, every layout at its best batch too.
 
+    Layouts of one prefill engine (within a node, or not) have equal ITL at a batch, so no other is on the front.
     Less than one request in flight is looked at where one is too many for a layout's prefill or its targets, and where
     latency is all that counts.
     """
-    if not len(surface.gpus):
-        return np.empty(0, dtype=np.intp), np.empty(0, dtype=np.intp)
+    layouts, one = len(surface.gpus), int(np.searchsorted(surface.batch, 1.0))
+    if not layouts:
+        nothing = np.empty(0, dtype=np.intp)
+        return _rows(surface, workload, nothing, nothing.astype(np.float64), np.empty(0)), Verdicts()
     ttft = surface.ttft_ms
     e2e = ttft + max(workload.osl - 1, 0) * surface.itl_ms
-    worst = _worst(sla, np.ones_like(surface.rate), ttft, surface.itl_ms, e2e)
-    one = int(np.searchsorted(surface.batch, 1.0))
+    worst = _worst(sla, 1.0, ttft, surface.itl_ms, e2e)
     usable: npt.NDArray[np.bool_] = surface.rate <= surface.rate_limit[:, None]
     enough = usable[:, one] & (worst[:, one] <= 1.0) & (sla.optimize != "latency")
     usable[:, :one] &= ~enough[:, None] & (surface.busy[:, :one] >= LEAST_UTILISATION)
     meets: npt.NDArray[np.bool_] = usable & (worst <= 1.0)
-    # Equal rates: the fewer GPUs.
-    by_rate = np.where(meets, surface.rate * (1.0 - 1e-12 * surface.gpus[:, None]), -np.inf)
-    by_miss = np.where(usable, worst, np.inf)
-    columns = np.flatnonzero(usable.any(axis=0))
-    any_meets = np.asarray(meets.any(axis=0))[columns]
-    chosen = np.where(any_meets, by_rate[:, columns].argmax(axis=0), by_miss[:, columns].argmin(axis=0))
-    alone = np.flatnonzero(usable[:, one])
-    layout = np.concatenate([chosen, alone]).astype(np.intp)
-    column = np.concatenate([columns, np.full(len(alone), one)]).astype(np.intp)
-    _, unique = np.unique(layout * surface.rate.shape[1] + column, return_index=True)
-    return layout[unique], column[unique]
+    missed = np.where(usable, worst, np.inf)
+    # Equal rates: the fewer GPUs. What meets nothing comes after everything that does, the closest first.
+    score = np.where(meets, surface.rate * (1.0 - 1e-12 * surface.gpus[:, None]), -missed)
+    layout, column = _best_of_each(surface, score)
+    if sla.optimize == "latency":
+        own = np.where(meets, -1.0 / e2e, -missed - 1.0).argmax(axis=1)
+        layout = np.concatenate([layout, np.arange(layouts)])
+        column = np.concatenate([column, own])
+    kept = usable[layout, column]
+    _, unique = np.unique(layout[kept] * len(surface.batch) + column[kept], return_index=True)
+    layout, column = layout[kept][unique], column[kept][unique]
+    found = _rows(surface, workload, layout, column.astype(np.float64), np.ones(len(layout)))
+    good = meets.any(axis=1)
+    row = np.flatnonzero(~good)
+    at = missed[row].argmin(axis=1)
+    served = np.asarray(
+        usable[row, at], dtype=np.float64
+    )  # prefill is too slow for any point: none is carried
+    verdicts = _verdicts(sla, served, ttft[row, at], surface.itl_ms[row, at], e2e[row, at])
+    return found, verdicts + Verdicts(meet_everything=int(good.sum()))
+
+
+def _best_of_each(surface: Surface, score: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """(layout, column) of the highest score of each column among the layouts of one prefill engine, near or far."""
+    kind = 2 * surface.prefill + surface.in_node
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(kind)) + 1))
+    best = np.maximum.reduceat(score, starts, axis=0)
+    is_best = score == np.repeat(best, np.diff(np.append(starts, len(kind))), axis=0)
+    row = np.minimum.reduceat(np.where(is_best, np.arange(len(kind))[:, None], len(kind)), starts, axis=0)
+    return row.ravel(), np.tile(np.arange(score.shape[1]), len(starts))
+
+
+def _verdicts(sla: Sla, served: Floats, ttft_ms: Floats, itl_ms: Floats, e2e_ms: Floats) -> Verdicts:
+    """Each layout's operating point under the target it misses by the largest factor."""
+    predicted = {"itl_ms": itl_ms, "ttft_ms": ttft_ms, "e2e_ms": e2e_ms}
+    names = [name for name in predicted if name in sla.targets]
+    ratios = np.stack([1.0 / np.maximum(served, 1e-9), *(predicted[n] / sla.targets[n] for n in names)])
+    missed = ratios.max(axis=0) > 1.0 + 1e-9
+    by = np.bincount(ratios.argmax(axis=0)[missed], minlength=len(ratios))
+    counts = {f"miss_{name}": int(n) for name, n in zip(names, by[1:], strict=True)}
+    return Verdicts(meet_everything=int((~missed).sum()), carry_too_little=int(by[0]), **counts)
 
 
 def _rows(
     surface: Surface, workload: Workload, layout: npt.NDArray[np.intp], position: Floats, served: Floats
 ) -> Points:
     """The wait is worked out at the point itself: it grows far too fast to be interpolated between batches."""
-    columns = np.arange(len(surface.batch))
-    rate, itl = _at(surface.rate, layout, position), _at(surface.itl_ms, layout, position)
-    own, service = (np.interp(position, columns, values) for values in (surface.own_ms, surface.service_ms))
-    busy = _at(surface.busy, layout, position)
+    rate, itl, own, service, busy = (
+        _at(values, layout, position)
+        for values in (surface.rate, surface.itl_ms, surface.own_ms, surface.service_ms, surface.busy)
+    )
     ttft = own + round_robin_wait_ms(service, busy, surface.servers[layout])
     e2e = ttft + max(workload.osl - 1, 0) * itl
-    rows = len(layout)
     return Points(
-        main=np.full(rows, surface.main),
-        prefill=np.full(rows, surface.prefill),
-        stages=np.full(rows, surface.stages),
+        main=np.full(len(layout), surface.main),
+        prefill=surface.prefill[layout],
+        stages=surface.stages[layout],
         main_count=surface.main_count[layout],
         prefill_count=surface.prefill_count[layout],
         gpus=surface.gpus[layout],
-        batch=np.interp(position, columns, surface.batch),
+        batch=np.interp(position, np.arange(len(surface.batch)), surface.batch),
         rate=rate,
         concurrency=rate * e2e / 1000.0,
         ttft_ms=ttft,
         itl_ms=itl,
         e2e_ms=e2e,
-        unloaded_ttft_ms=np.full(rows, surface.own_ms[0]),
+        unloaded_ttft_ms=surface.own_ms[layout, 0],
         unloaded_itl_ms=surface.itl_ms[layout, 0],
         served=served,
     )
@@ -307,9 +381,9 @@ def _at(values: Floats, layout: npt.NDArray[np.intp], position: Floats) -> Float
     return np.asarray(values[layout, low] * (1.0 - share) + values[layout, high] * share, dtype=np.float64)
 
 
-def _worst(sla: Sla, served: Floats, ttft_ms: Floats, itl_ms: Floats, e2e_ms: Floats) -> Floats:
+def _worst(sla: Sla, served: Floats | float, ttft_ms: Floats, itl_ms: Floats, e2e_ms: Floats) -> Floats:
     predicted = {"ttft_ms": ttft_ms, "itl_ms": itl_ms, "e2e_ms": e2e_ms}
-    worst = 1.0 / np.maximum(served, 1e-9)
+    worst = 1.0 / np.maximum(served, 1e-9) * np.ones_like(ttft_ms)
     for name, target in sla.targets.items():
         worst = np.maximum(worst, predicted[name] / target)
     return worst

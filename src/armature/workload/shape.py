@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from armature.workload.requests import Requests
@@ -73,3 +73,10 @@ class Sla:
         """Stated targets by name (`ttft_ms`, `itl_ms`, `e2e_ms`)."""
         stated = {"ttft_ms": self.ttft_ms, "itl_ms": self.itl_ms, "e2e_ms": self.e2e_ms}
         return {name: value for name, value in stated.items() if value is not None}
+
+    def loosened(self, factor: float) -> Sla:
+        """Every stated target times `factor`."""
+        ttft, itl, e2e = (
+            None if value is None else value * factor for value in (self.ttft_ms, self.itl_ms, self.e2e_ms)
+        )
+        return replace(self, ttft_ms=ttft, itl_ms=itl, e2e_ms=e2e)

@@ -188,8 +188,8 @@ def test_the_narrow_table_gives_up_columns_but_never_the_verdict():
 
 def test_two_backends_and_two_skus_are_named_in_the_layout():
     other = candidate("s", [group("prefill", 2, 1), group("decode", 1, 4, sku="h100_sxm")], backend="sglang")
-    assert layout(other) == "disagg sglang 2×tp1 → 1×tp4@h100_sxm"
-    assert layout(other, ASCII) == "disagg sglang 2xtp1 -> 1xtp4@h100_sxm"
+    assert layout(other) == "disagg sglang 2×tp1 @h200_sxm → 1×tp4 @h100_sxm"
+    assert layout(other, ASCII) == "disagg sglang 2xtp1 @h200_sxm -> 1xtp4 @h100_sxm"
     table = "\n".join(text for _, text in candidate_table(profile([AGG, other]), 120, UNICODE))
     assert "agg vllm 4×tp2" in table
     assert "disagg sglang" in table

@@ -1,4 +1,4 @@
-"""The sweep and the pick equal a brute force that loops over every layout in plain Python."""
+"""The arithmetic of the sweep, and the pick, equal plain Python that loops over every layout of one pool."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from armature.perf.estimate import EngineSpec
 from armature.perf.queueing import MAX_UTILISATION
 from armature.search.operating import CHUNK_TOKENS, Engine, transfer_ms
 from armature.search.pick import best_first
+from armature.search.placement import pair_counts, worker_slots
 from armature.search.space import PARTIAL, batch_grid, parallelisms
-from armature.search.sweep import agg_surface, concatenate, disagg_surface, points
+from armature.search.sweep import agg_surface, concatenate, disagg_surface, points, sender
 from armature.workload.shape import Sla, Workload
 
 TOLERANCE = 1e-9
@@ -25,6 +26,8 @@ TOLERANCE = 1e-9
 def engines(facts, gpus, estimator, tokens, workload) -> list[Engine]:
     found = []
     for p in parallelisms(facts, gpus):
+        if 1 < p.dp < p.moe_ep or 1 < p.moe_tp < p.gpus:
+            continue  # the whole space is test_search_whole_space's; here it is the arithmetic
         room = fit(
             facts,
             p,
@@ -266,11 +269,10 @@ def test_pick_equals_brute_force(seed):
     if not mains:
         pytest.fail("a random space must hold the model; change the generator")
     surfaces = [agg_surface(i, e, w) for i, e in enumerate(mains)]
-    surfaces += [
-        disagg_surface(j, p, i, d, w, facts, crosses_nodes=True)
-        for j, p in enumerate(prefills)
-        for i, d in enumerate(mains)
-    ]
+    slots, senders = worker_slots(gpus), [sender(i, e, w, facts) for i, e in enumerate(prefills)]
+    for i, d in enumerate(mains):
+        sides = [(s, pair_counts(slots, s.engine.gpus, slots, d.gpus, shared=True)) for s in senders]
+        surfaces.append(disagg_surface(sides, i, d, w))
     swept = concatenate([points(s, w, sla) for s in surfaces])
     row = int(best_first(swept, w, sla)[0])
     picked = Point(*(float(getattr(swept, n)[row]) for n in Point.__dataclass_fields__))

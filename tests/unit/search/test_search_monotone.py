@@ -19,9 +19,10 @@ from armature.perf.queueing import MAX_UTILISATION
 from armature.perf.roofline import RooflineEstimator
 from armature.search.operating import CHUNK_TOKENS, Engine, prefill_ms
 from armature.search.pick import EQUAL
+from armature.search.placement import pair_counts, worker_slots
 from armature.search.profile import Candidate
 from armature.search.rapid import profile
-from armature.search.sweep import agg_surface, disagg_surface, points
+from armature.search.sweep import Surface, agg_surface, disagg_surface, points, sender
 from armature.workload.shape import Sla, Workload
 
 FACTS = {"dense": dense_facts(), "moe": moe_facts()}
@@ -132,6 +133,14 @@ def engine(space: tuple[str, str], tokens: int) -> Engine:
     return Engine("vllm", gpus, shape, "bf16", times, room)
 
 
+def split_surface(e: Engine, w: Workload, facts) -> Surface:
+    """Disaggregated layouts of one engine in both roles."""
+    slots = worker_slots(e.pool)
+    return disagg_surface(
+        [(sender(0, e, w, facts), pair_counts(slots, e.gpus, slots, e.gpus, shared=True))], 0, e, w
+    )
+
+
 @some
 @given(
     SPACES, st.integers(1, 30_000), st.integers(1, 10_000), st.sampled_from([1, 2, 16, 400]), st.booleans()
@@ -144,7 +153,7 @@ def test_a_longer_prompt_never_has_a_sooner_first_token(space, isl, more, osl, d
         e = engine(space, tokens + osl)
         surface = agg_surface(0, e, w)
         if disaggregated:
-            surface = disagg_surface(0, e, 0, e, w, FACTS[space[0]], crosses_nodes=True)
+            surface = split_surface(e, w, FACTS[space[0]])
         found.append(points(surface, w, Sla()))
     short, long = found
     carried = long.served >= 1
@@ -162,7 +171,7 @@ def test_the_wait_of_light_and_heavy_loads_is_kingmans_at_that_load(share, osl):
     w = Workload(isl=8000, osl=osl, request_rate=share * 1000 / alone)
     wait = share / (1 - share) / 2 * alone
     if osl > 1:
-        split = points(disagg_surface(0, e, 0, e, w, FACTS["dense"], crosses_nodes=True), w, Sla())
+        split = points(split_surface(e, w, FACTS["dense"]), w, Sla())
         one = (split.prefill_count == 1) & (split.served >= 1)
         assert one.any()
         assert split.ttft_ms[one] == pytest.approx(np.full(one.sum(), alone + wait))
@@ -193,6 +202,6 @@ def test_a_fixed_number_in_flight_is_carried_until_memory_is_full(osl):
 def test_prefill_is_never_loaded_beyond_its_limit():
     e = engine(("dense", "formula"), 10_000)
     w = Workload(isl=8000, osl=2, request_rate=1e6)
-    split = points(disagg_surface(0, e, 0, e, w, FACTS["dense"], crosses_nodes=True), w, Sla())
+    split = points(split_surface(e, w, FACTS["dense"]), w, Sla())
     capacity = 1000 * split.prefill_count / prefill_ms(e, w)
     assert (split.rate <= MAX_UTILISATION * capacity * (1 + 1e-9)).all()

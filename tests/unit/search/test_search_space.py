@@ -15,16 +15,8 @@ from armature.model.facts import Attention, Moe, Quantisation
 from armature.model.memory import smallest_parallelism
 from armature.model.parallelism import Parallelism
 from armature.model.resolve import bundled_models, resolve_model
-from armature.search.space import (
-    PARTIAL,
-    Slots,
-    batch_grid,
-    can_hand_over,
-    count_grid,
-    parallelisms,
-    stages_that_may_fit,
-    worker_slots,
-)
+from armature.search.placement import Slots, count_grid, worker_slots
+from armature.search.space import PARTIAL, batch_grid, can_hand_over, parallelisms, reaches, runs
 
 
 def labels(facts, gpus) -> set[str]:
@@ -81,10 +73,40 @@ def test_tp_divides_heads_and_block_fp8_leaves_whole_blocks():
     }  # 768 / 4 is no whole block
 
 
-def test_pipelines_of_whole_nodes_are_for_dense_models_only():
-    assert [(p.tp, p.pp) for p in stages_that_may_fit(dense_facts(), pool(32, 8))] == [(8, 2), (8, 4)]
-    assert stages_that_may_fit(moe_facts(), pool(32, 8)) == ()
-    assert stages_that_may_fit(dense_facts(), pool(8, 8)) == ()
+def test_a_dense_model_that_no_node_holds_gets_pipelines_of_whole_nodes():
+    """GAP-10: two to four nodes, and only then more."""
+    _, four, eight = reaches(dense_facts(), pool(64, 8))
+    assert [(p.tp, p.pp) for p in four] == [(8, 2), (8, 3), (8, 4)]
+    assert [(p.tp, p.pp) for p in eight] == [(8, 5), (8, 6), (8, 7), (8, 8)]
+    assert len(list(reaches(dense_facts(), pool(8, 8)))) == 1
+
+
+def test_experts_that_four_nodes_do_not_hold_spread_over_more():
+    """GAP-10, ENUM-08: 64-way and 128-way expert parallelism."""
+    _, eight, sixteen = reaches(mla_facts(), pool(128, 8))
+    assert {"tep64", "dep64", "tp8dp8ep64"} <= {p.label for p in eight}
+    assert {p.gpus for p in eight} == {64} and {p.gpus for p in sixteen} == {128}
+    assert len(list(reaches(mla_facts(), pool(32, 8)))) == 1
+
+
+def test_between_tp_and_dp_and_between_tp_and_ep_there_is_something():
+    found = labels(mla_facts(), pool(32, 8))
+    assert {"tp2dp4ep8", "tp4dp2ep8", "tp8etp2ep4", "dp8etp2ep4", "tp8dp4ep32"} <= found
+    assert all(p.tp <= 8 or p.dp == 1 for p in parallelisms(mla_facts(), pool(32, 8))), (
+        "tensor parts in a node"
+    )
+    assert all(p.moe_tp == 1 for p in parallelisms(mla_facts(), pool(32, 8)) if p.gpus > 8)
+
+
+@pytest.mark.parametrize(
+    ("backend", "without"),
+    [("vllm", {"tp8etp2ep4", "dp8etp2ep4"}), ("trtllm", {"tp2dp4ep8", "tp4dp2ep8"}), ("sglang", set())],
+)
+def test_an_engine_is_asked_only_for_what_it_has(backend, without):
+    mixed = {p.label: p for p in parallelisms(mla_facts(), pool(8, 8))}
+    assert without <= {label for label, p in mixed.items() if not runs(backend, p)}
+    assert {"tep8", "dep8"} <= {label for label, p in mixed.items() if runs(backend, p)}
+    assert backend != "sglang" or all(runs(backend, p) for p in mixed.values())
 
 
 @pytest.mark.parametrize(
@@ -163,7 +185,7 @@ def test_what_is_said_to_fit_is_what_the_search_would_try(sku):
             prefill_tokens=8192,
             kv_dtype="bf16",
         )
-        tried = {*parallelisms(facts, gpus), *stages_that_may_fit(facts, gpus)}
+        tried = {p for shapes in reaches(facts, gpus) for p in shapes}
         advised += found is not None and found.gpus > 1
         assert found is None or found in tried, (name, found)
     assert advised > 5
