@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from armature.api import Resource
     from armature.api.v1beta1 import DynamoGraphDeploymentRequest
 
-__all__ = ["read_main", "read_request", "read_resources"]
+__all__ = ["read_main", "read_request", "read_resources", "with_paths_from"]
 
 
 def read_resources(file: str) -> list[Resource]:
@@ -62,4 +62,15 @@ def read_request(file: str) -> tuple[DynamoGraphDeploymentRequest, tuple[str, ..
         raise InvalidInput(
             file, [Problem("kind", "is not a DynamoGraphDeploymentRequest", mend, resource.kind)]
         )
-    return newest, warnings_of(resource)
+    return with_paths_from(file, newest), warnings_of(resource)
+
+
+def with_paths_from(file: str, request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploymentRequest:
+    """The request with its own relative paths, which start at its file, made to start at the working directory."""
+    ref = request.spec.workload.trace_ref
+    if file == "-" or ref is None or ref.path is None:
+        return request
+    changed = request.model_copy(deep=True)
+    assert changed.spec.workload.trace_ref is not None
+    changed.spec.workload.trace_ref.path = str(Path(file).parent / ref.path)
+    return changed

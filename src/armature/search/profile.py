@@ -15,6 +15,7 @@ from armature.errors import ArmatureError, OutputFailed
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, Source
 from armature.perf.steptable import StepTable
+from armature.workload.summary import TraceSummary
 
 __all__ = ["PROFILE_VERSION", "Candidate", "Curves", "Group", "InventoryPool", "Margin", "Number", "Profile"]
 
@@ -150,6 +151,8 @@ class Profile(msgspec.Struct, frozen=True):
 
     request: the DynamoGraphDeploymentRequest with its defaults filled, as the document that a user would write, so that
     the graph of any candidate can be built from the profile alone. Empty in a profile that no request led to.
+    trace: what the trace of the workload contained, when one was given. means_choice: what would have been picked had
+    nothing been known of the load but its mean lengths and its rate; its id may not be among the candidates.
     """
 
     version: int
@@ -175,6 +178,8 @@ class Profile(msgspec.Struct, frozen=True):
     curves: Curves
     step_tables: dict[str, StepTable]
     request: dict[str, Any] = {}
+    trace: TraceSummary | None = None
+    means_choice: Candidate | None = None
 
     def candidate(self, id: str) -> Candidate:
         """The candidate with this id. Raises ArmatureError when there is none."""
