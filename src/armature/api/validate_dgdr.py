@@ -118,10 +118,10 @@ def _trace_problems(workload: v1beta1.Workload) -> list[Problem]:
     if ref.pvc is not None and (ref.pvc.path.startswith("/") or ".." in ref.pvc.path.split("/")):
         mend = "write the path inside the PVC, without a leading slash and without .."
         problems.append(Problem(f"{path}.pvc.path", "must stay inside the PVC", mend, ref.pvc.path))
-    stated = [name for name in ("isl", "osl") if name in workload.model_fields_set]
-    if stated:
-        rule = f"cannot be combined with {' and '.join(stated)}"
-        problems.append(Problem(path, rule, f"remove {' and '.join(stated)}: the trace has the lengths"))
+    for name in ("isl", "osl"):
+        if name in workload.model_fields_set:
+            rule, mend = "cannot be combined with a trace", "remove it: the trace has the lengths"
+            problems.append(Problem(f"spec.workload.{name}", rule, mend, getattr(workload, name)))
     return problems
 
 

@@ -48,7 +48,7 @@ BAD = {
     "lengths beside it": (
         {"traceRef": {"path": "a"}, "isl": 5},
         None,
-        "cannot be combined with isl; remove isl: the trace has the lengths",
+        "spec.workload.isl: cannot be combined with a trace (got 5); remove it: the trace has the lengths",
     ),
     "outside the volume": (
         {"traceRef": {"pvc": {"name": "b", "path": "../c"}}},

@@ -62,3 +62,29 @@ def test_what_is_wrong_with_the_trace_is_said_with_its_lines(plan, tmp_path):
         and "line 6: isl must be a" in err
     )
     assert plan("{path: nowhere.csv}")[0] == 2
+
+
+def test_a_trace_on_the_command_line(plan, tmp_path, monkeypatch, capsys):
+    """From the working directory, over the file's own, and written down so that it holds anywhere."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "day.csv").write_text(LOG)
+    monkeypatch.chdir(tmp_path / "here")
+    code, answer, err = plan("{configMap: {name: a, key: b}}", "--trace", "day.csv", "--request-rate", "3")
+    assert code == 0, err
+    assert answer["workload"]["request_rate"] == 3 and answer["workload"]["isl"] == 837
+    alone = ["plan", "--model", "Qwen/Qwen3-32B", "--hardware", "8xh200_sxm", "--trace", "day.csv"]
+    assert main([*alone, "--write-request"]) == 0
+    written = capsys.readouterr().out
+    assert f"path: {tmp_path}/here/day.csv" in written and "isl" not in written
+
+
+def test_lengths_and_a_trace_at_once_are_refused_in_the_options_names(capsys):
+    assert main(["plan", "--model", "Qwen/Qwen3-32B", "--isl", "5", "--trace", "a.csv"]) == 2
+    assert "--isl: cannot be combined with a trace (got 5); remove it" in capsys.readouterr().err
+
+
+def test_lengths_replace_a_trace_of_the_file(plan):
+    code, answer, err = plan("{path: nowhere.csv}", "--isl", "500", "--osl", "50")
+    assert code == 0, err
+    assert answer["trace"] is None and answer["workload"]["isl"] == 500
+    assert any("spec.workload.traceRef does not apply" in note for note in answer["notes"])
