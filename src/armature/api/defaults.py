@@ -9,7 +9,8 @@ __all__ = ["default_request"]
 
 
 def default_request(request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploymentRequest:
-    """A copy with every default set: backend auto, searchStrategy rapid, autoApply true, isl 4000, osl 1000.
+    """A copy with every default set: backend auto, searchStrategy rapid, autoApply true, isl 4000, osl 1000
+    (none with a trace, which has the lengths).
 
     The SLA gets none (C-05). `features.planner` becomes None when it is off, and otherwise holds the planner's
     own setting names.
@@ -17,7 +18,8 @@ def default_request(request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploym
     filled = request.model_copy(deep=True)
     spec = filled.spec
     spec.backend, spec.search_strategy, spec.auto_apply = spec.backend, spec.search_strategy, spec.auto_apply
-    spec.workload.isl, spec.workload.osl = spec.workload.isl, spec.workload.osl
+    if spec.workload.trace_ref is None:
+        spec.workload.isl, spec.workload.osl = spec.workload.isl, spec.workload.osl
     if spec.model_cache is not None:
         spec.model_cache.pvc_mount_path = spec.model_cache.pvc_mount_path
     planner = spec.features.planner

@@ -13,11 +13,14 @@ from armature.api.problems import closest
 from armature.api.unknown import unknown_keys
 from armature.errors import Problem
 
-__all__ = ["MAX_SEQUENCE_TOKENS", "request_problems", "request_warnings"]
+__all__ = ["MAX_DRAFT_TOKENS", "MAX_SEQUENCE_TOKENS", "request_problems", "request_warnings"]
 
 MAX_SEQUENCE_TOKENS = 1_048_576
 """Largest isl or osl taken: 2^20, above the longest context served with published performance data
 (Qwen2.5-1M, 1 010 000 tokens). A few models claim more (Llama 4 Scout, 10 M); no estimate exists there."""
+
+MAX_DRAFT_TOKENS = 16
+"""Tokens drafted per step, at most: published deployments draft 1 to 5 with multi-token prediction."""
 
 _MAX_GPUS = 100_000  # the largest single clusters announced have about this many
 _MAX_GPUS_PER_NODE = 144  # Vera Rubin NVL144 names its GPU dies; one NVLink domain is the largest "node"
@@ -42,6 +45,8 @@ def request_problems(request: v1beta1.DynamoGraphDeploymentRequest) -> list[Prob
         problems.append(Problem("spec.searchStrategy", rule, mend, spec.search_strategy))
     problems += _sla_problems(spec.sla)
     problems += _workload_problems(spec.workload)
+    problems += _trace_problems(spec.workload)
+    problems += _speculation_problems(spec.features.speculation)
     problems += _hardware_problems(spec.hardware)
     if spec.model_cache is not None:
         problems += _cache_problems(spec.model_cache)
@@ -95,6 +100,40 @@ def _workload_problems(workload: v1beta1.Workload) -> list[Problem]:
         rule = "cannot be combined with concurrency"
         mend = "keep the one you know: requests per second, or requests in flight"
         problems.append(Problem("spec.workload.requestRate", rule, mend, workload.request_rate))
+    return problems
+
+
+def _trace_problems(workload: v1beta1.Workload) -> list[Problem]:
+    """A trace lies in one place, and its lengths are the only ones."""
+    ref, path = workload.trace_ref, "spec.workload.traceRef"
+    if ref is None:
+        return []
+    problems = []
+    given = [
+        name for name, place in (("path", ref.path), ("configMap", ref.config_map), ("pvc", ref.pvc)) if place
+    ]
+    if len(given) != 1:
+        rule = f"has {' and '.join(given)}" if given else "names no place"
+        problems.append(Problem(path, rule, "give one of path, configMap or pvc"))
+    if ref.pvc is not None and (ref.pvc.path.startswith("/") or ".." in ref.pvc.path.split("/")):
+        mend = "write the path inside the PVC, without a leading slash and without .."
+        problems.append(Problem(f"{path}.pvc.path", "must stay inside the PVC", mend, ref.pvc.path))
+    for name in ("isl", "osl"):
+        if name in workload.model_fields_set:
+            rule, mend = "cannot be combined with a trace", "remove it: the trace has the lengths"
+            problems.append(Problem(f"spec.workload.{name}", rule, mend, getattr(workload, name)))
+    return problems
+
+
+def _speculation_problems(speculation: v1beta1.Speculation | None) -> list[Problem]:
+    if speculation is None:
+        return []
+    path = "spec.features.speculation"
+    problems = _number(f"{path}.nextn", speculation.nextn, 1, MAX_DRAFT_TOKENS, "tokens")
+    if not 0 < speculation.acceptance_rate <= 1:
+        mend = "write a share such as 0.8; DeepSeek-V3's report has 0.85 to 0.9 for the first drafted token"
+        rule = "must be above 0 and at most 1"
+        problems.append(Problem(f"{path}.acceptanceRate", rule, mend, speculation.acceptance_rate))
     return problems
 
 

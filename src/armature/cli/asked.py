@@ -28,6 +28,7 @@ _FIELDS = {
     "osl": ("--osl", "spec.workload.osl"),
     "request_rate": ("--request-rate", "spec.workload.requestRate"),
     "concurrency": ("--concurrency", "spec.workload.concurrency"),
+    "trace": ("--trace", "spec.workload.traceRef.path"),
     "ttft": ("--ttft", "spec.sla.ttft"),
     "itl": ("--itl", "spec.sla.itl"),
     "e2e": ("--e2e", "spec.sla.e2eLatency"),
@@ -36,6 +37,14 @@ _FIELDS = {
 """Option and field by name of `Asked`."""
 
 _REPLACES = {
+    "isl": ("spec.workload.traceRef",),
+    "osl": ("spec.workload.traceRef",),
+    "trace": (
+        "spec.workload.isl",
+        "spec.workload.osl",
+        "spec.workload.traceRef.configMap",
+        "spec.workload.traceRef.pvc",
+    ),
     "request_rate": ("spec.workload.concurrency",),
     "concurrency": ("spec.workload.requestRate",),
     "ttft": ("spec.sla.e2eLatency",),
@@ -62,6 +71,7 @@ class Asked:
     osl: int | None = None
     request_rate: float | None = None
     concurrency: float | None = None
+    trace: str | None = None
     ttft: float | None = None
     itl: float | None = None
     e2e: float | None = None
@@ -134,8 +144,10 @@ def request_yaml(request: DynamoGraphDeploymentRequest, hardware: str | None) ->
     Raises InvalidInput for GPUs that a request has no words for: several pools, or none of the API's SKUs.
     """
     from armature.api import check, to_dict, to_yaml, v1beta1
+    from armature.cli.files import with_absolute_paths
     from armature.hardware.inventory import inventory_for_request, parse_hardware
 
+    request = with_absolute_paths(request)
     if hardware is None:
         return to_yaml(request)
     pools = parse_hardware(hardware).pools

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from armature.api import Resource
     from armature.api.v1beta1 import DynamoGraphDeploymentRequest
 
-__all__ = ["read_main", "read_request", "read_resources"]
+__all__ = ["read_main", "read_request", "read_resources", "with_absolute_paths", "with_paths_from"]
 
 
 def read_resources(file: str) -> list[Resource]:
@@ -62,4 +62,24 @@ def read_request(file: str) -> tuple[DynamoGraphDeploymentRequest, tuple[str, ..
         raise InvalidInput(
             file, [Problem("kind", "is not a DynamoGraphDeploymentRequest", mend, resource.kind)]
         )
-    return newest, warnings_of(resource)
+    return with_paths_from(file, newest), warnings_of(resource)
+
+
+def with_paths_from(file: str, request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploymentRequest:
+    """The request with its own relative paths, which start at its file, made to start at the working directory."""
+    return request if file == "-" else _moved(request, Path(file).parent)
+
+
+def with_absolute_paths(request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploymentRequest:
+    """The request with paths that hold wherever it is written."""
+    return _moved(request, Path.cwd())
+
+
+def _moved(request: DynamoGraphDeploymentRequest, base: Path) -> DynamoGraphDeploymentRequest:
+    ref = request.spec.workload.trace_ref
+    if ref is None or ref.path is None:
+        return request
+    moved = request.model_copy(deep=True)
+    assert moved.spec.workload.trace_ref is not None
+    moved.spec.workload.trace_ref.path = str(base / ref.path)
+    return moved

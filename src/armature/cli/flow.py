@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from armature.cli.files import read_main
-from armature.errors import ArmatureError, InvalidInput, ModelUnknown
+from armature.cli.files import read_main, with_paths_from
+from armature.errors import ArmatureError, InvalidInput, ModelUnknown, Problem
 
 if TYPE_CHECKING:
     from armature.api.v1beta1 import DynamoGraphDeployment, DynamoGraphDeploymentRequest
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from armature.hardware.inventory import Inventory
     from armature.model.facts import ModelFacts
     from armature.search.profile import Profile
+    from armature.workload.trace import Trace
 
 __all__ = ["EstimatorKind", "Runnable", "plan_request", "runnable", "select_candidate"]
 
@@ -73,9 +74,11 @@ def plan_request(
         request = _with_inventory(request)
     else:
         inventory = inventory_for_request(request.spec.hardware, _discovered(request, discover))
+    trace = _trace_of(request)
     facts = resolve_model(request.spec.model, offline=offline, env=os.environ if env is None else env)
-    _require_context(request, facts)
-    profile = search(request, inventory, facts, estimator_for(estimator), prices=prices or {})
+    if trace is None:
+        _require_context(request, facts)
+    profile = search(request, inventory, facts, estimator_for(estimator), prices=prices or {}, trace=trace)
     if request.spec.search_strategy == "thorough":
         note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
         profile = structs.replace(profile, notes=(*profile.notes, note))
@@ -137,6 +140,7 @@ def runnable(file: str, *, hardware_text: str | None = None, offline: bool = Fal
     newest, _ = to_v1beta1(main)
     notes = warnings_of(main)
     if isinstance(newest, DynamoGraphDeploymentRequest):
+        newest = with_paths_from(file, newest)
         profile, graph = plan_request(newest, hardware_text=hardware_text, offline=offline)
         pick = f"{layout(profile.picked)} on {profile.picked.gpus} GPUs; `armature plan {file}` says why."
         return Runnable(graph.dgd, profile, graph.extras, (f"planned: {pick}", *notes, *graph.notes))
@@ -157,6 +161,22 @@ def _written_beside(file: Path) -> tuple[Profile | None, tuple[Mapping[str, Any]
         Profile.read(profile) if profile.is_file() else None,
         tuple(map(to_dict, load_file(extras))) if extras.is_file() else (),
     )
+
+
+def _trace_of(request: DynamoGraphDeploymentRequest) -> Trace | None:
+    """The trace that the request refers to, read. Raises InvalidInput when it is not in a file, or is no trace."""
+    from armature.workload.trace import read_trace
+
+    ref = request.spec.workload.trace_ref
+    if ref is None:
+        return None
+    if ref.path is None:
+        place = "configMap" if ref.config_map is not None else "pvc"
+        rule = "can be read in a cluster only"
+        mend = "here, copy the trace to a file and write traceRef.path, or give --trace FILE"
+        problem = Problem(f"spec.workload.traceRef.{place}", rule, mend)
+        raise InvalidInput(request.metadata.name or "the request", [problem])
+    return read_trace(Path(ref.path))
 
 
 def _require_context(request: DynamoGraphDeploymentRequest, facts: ModelFacts) -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "RequestRate",
     "System",
     "TotalGpus",
+    "Trace",
     "Ttft",
     "Version",
     "Width",
@@ -72,6 +73,14 @@ RequestRate = Annotated[
 ]
 Concurrency = Annotated[
     float | None, typer.Option("--concurrency", metavar="X", help="Load: requests in flight.")
+]
+Trace = Annotated[
+    str | None,
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="Load: recorded requests (JSON lines or CSV) in place of --isl, --osl and a rate.",
+    ),
 ]
 Ttft = Annotated[
     float | None, typer.Option("--ttft", metavar="MS", help="Target: time to the first token, in ms.")

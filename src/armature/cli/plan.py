@@ -38,6 +38,7 @@ def plan(
     osl: options.Osl = None,
     request_rate: options.RequestRate = None,
     concurrency: options.Concurrency = None,
+    trace: options.Trace = None,
     ttft: options.Ttft = None,
     itl: options.Itl = None,
     e2e: options.E2e = None,

@@ -149,10 +149,13 @@ def max_model_len(profile: Profile, kv_room_tokens: int) -> int:
     """Tokens of the longest request to allow: ISL + OSL and a headroom, because those are means.
 
     The headroom is a quarter, at least 1500 tokens (what the field's generator adds), cut to what one rank's KV
-    cache holds and to the model's context. Left at the model's maximum, an engine would reserve for, or refuse to
-    start over, requests that nobody sends.
+    cache holds and to the model's context; a trace names its longest request and needs none. Left at the model's
+    maximum, an engine would reserve for, or refuse to start over, requests that nobody sends.
     """
     asked = round(profile.workload["isl"] + profile.workload["osl"])
+    longest = round(profile.workload.get("longest_tokens", 0))
+    if longest > asked:
+        return min(longest, profile.model_max_context) if profile.model_max_context > 0 else longest
     length = asked + max(_HEADROOM_TOKENS, round(asked * _HEADROOM_SHARE))
     length = min(length, max(asked, kv_room_tokens))
     return min(length, profile.model_max_context) if profile.model_max_context > 0 else length

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from armature.report.picture import front_picture
 from armature.report.table import candidate_table
+from armature.report.trace import trace_sentences
 from armature.report.words import (
     ASCII,
     UNICODE,
@@ -70,6 +71,7 @@ def plan_lines(
         Line(""),
         Line(f"Choice: {layout(pick, glyphs)}, {_gpus(pick.gpus)}: {_summary(pick)}", _style(pick)),
         *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
+        *_list("Trace", trace_sentences(profile, glyphs), 2, width, glyphs),
         *_list("Why", profile.reasons, _MAX_REASONS, width, glyphs),
         *_list("Notes", _notes(profile, notes), _MAX_NOTES, width, glyphs, style="dim"),
     ]

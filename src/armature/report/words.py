@@ -106,6 +106,8 @@ def load(profile: Profile, glyphs: Glyphs) -> str:
     """The workload in words: `4,000 → 1,000 tokens, 4 requests/s`."""
     workload = profile.workload
     words = [f"{workload['isl']:,.0f} {glyphs.arrow} {workload['osl']:,.0f} tokens"]
+    if profile.trace is not None:
+        words[0] += " (means of a trace)"
     if workload.get("request_rate"):
         words.append(f"{workload['request_rate']:g} requests/s")
     if workload.get("concurrency"):

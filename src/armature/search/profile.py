@@ -15,6 +15,7 @@ from armature.errors import ArmatureError, InvalidInput, Problem
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, Source
 from armature.perf.steptable import StepTable
+from armature.workload.summary import TraceSummary
 
 __all__ = ["PROFILE_VERSION", "Candidate", "Curves", "Group", "InventoryPool", "Margin", "Number", "Profile"]
 
@@ -159,6 +160,8 @@ class Profile(msgspec.Struct, frozen=True):
 
     request: the DynamoGraphDeploymentRequest with its defaults filled, as the document that a user would write, so that
     the graph of any candidate can be built from the profile alone. Empty in a profile that no request led to.
+    trace: what the trace of the workload contained, when one was given. means_choice: what would have been picked had
+    nothing been known of the load but its mean lengths and its rate; its id may not be among the candidates.
     """
 
     version: int
@@ -184,6 +187,8 @@ class Profile(msgspec.Struct, frozen=True):
     curves: Curves
     step_tables: dict[str, StepTable]
     request: dict[str, Any] = {}
+    trace: TraceSummary | None = None
+    means_choice: Candidate | None = None
 
     def pool_of(self, group: Group) -> InventoryPool | None:
         """The pool that a group's workers run on; None when the inventory has no such pool."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from armature.api import v1beta1
+from armature.errors import ArmatureError, InvalidInput, Problem
 from armature.hardware.inventory import Inventory
 from armature.model.facts import ModelFacts
 from armature.perf.estimate import Backend
 from armature.search.space import BACKENDS
 from armature.workload.shape import Sla, Workload
+from armature.workload.trace import Trace
 
 __all__ = ["Question", "question_of"]
 
@@ -20,7 +22,7 @@ class Question:
     """Model, GPUs, load and targets. `dataclasses.replace` asks a variation of it.
 
     model: as the request writes it. backends: engines that may be used. assume_rdma: whether nodes of a pool that does
-    not say count as linked by RDMA. prices: of one GPU-hour, by SKU.
+    not say count as linked by RDMA. prices: of one GPU-hour, by SKU. trace: where the workload's requests come from.
     """
 
     name: str
@@ -32,6 +34,11 @@ class Question:
     backends: tuple[Backend, ...] = BACKENDS
     assume_rdma: bool = True
     prices: Mapping[str, float] = field(default_factory=dict)
+    trace: Trace | None = None
+
+    def with_means_only(self) -> Question:
+        """The same question as if nothing were known of the load but its means."""
+        return replace(self, workload=replace(self.workload, requests=None), trace=None)
 
     @property
     def backend_asked(self) -> str:
@@ -49,15 +56,29 @@ def question_of(
     facts: ModelFacts,
     *,
     prices: Mapping[str, float] | None = None,
+    trace: Trace | None = None,
 ) -> Question:
-    """The question that a request asks; its defaults are filled."""
+    """The question that a request asks; its defaults are filled. trace: what its `traceRef` refers to, read.
+
+    Requests that the model cannot take are left out of it; InvalidInput when that leaves none.
+    """
+    if trace is None and request.spec.workload is not None and request.spec.workload.trace_ref is not None:
+        raise ArmatureError(
+            "The request refers to a trace that was not read.", "Read it first: `read_trace`."
+        )
+    if request.spec.features.speculation is not None:
+        problem = Problem("spec.features.speculation", "is not predicted yet", "remove it")
+        raise InvalidInput(request.metadata.name or "the request", [problem])
+    if trace is not None and facts.max_context > 0:
+        trace = trace.within(facts.max_context)
     spec = request.spec
     return Question(
         name=request.metadata.name,
         model=spec.model,
         facts=facts,
         inventory=inventory,
-        workload=_workload(request),
+        workload=_workload(request, trace),
+        trace=trace,
         sla=_sla(request),
         backends=BACKENDS if spec.backend is None or spec.backend == "auto" else (spec.backend,),
         assume_rdma=not (spec.hardware and spec.hardware.rdma is False),
@@ -65,9 +86,12 @@ def question_of(
     )
 
 
-def _workload(request: v1beta1.DynamoGraphDeploymentRequest) -> Workload:
+def _workload(request: v1beta1.DynamoGraphDeploymentRequest, trace: Trace | None) -> Workload:
     asked = request.spec.workload
     default = Workload()
+    if trace is not None:
+        rate, concurrency = (asked.request_rate, asked.concurrency) if asked is not None else (None, None)
+        return Workload.of(trace.requests, request_rate=rate, concurrency=concurrency)
     if asked is None:
         return default
     return Workload(

@@ -29,6 +29,7 @@ from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, P
 from armature.search.question import Question, question_of
 from armature.search.sweep import Points, Verdicts, concatenate, judged_points, points, worst_ratio
 from armature.workload.shape import Workload
+from armature.workload.trace import Trace
 
 __all__ = ["profile", "profile_of", "step_table", "sweep"]
 
@@ -40,15 +41,21 @@ def profile(
     estimator: Estimator,
     *,
     prices: Mapping[str, float] | None = None,
+    trace: Trace | None = None,
 ) -> Profile:
     """Predict every layout of the request and pick one. `request` has its defaults filled; `prices` are per
-    GPU-hour by SKU.
+    GPU-hour by SKU; `trace` is what the request's `traceRef` refers to.
 
     Raises NothingFits when no layout of the model fits the inventory.
     """
-    question = question_of(request, inventory, facts, prices=prices)
-    made = profile_of(sweep(question, engines_for(question, estimator)))
-    return structs.replace(made, request=_document(request))
+    question = question_of(request, inventory, facts, prices=prices, trace=trace)
+    found = profile_of(sweep(question, engines_for(question, estimator)))
+    found = structs.replace(found, request=_document(request))
+    if question.trace is None:
+        return found
+    plain = question.with_means_only()
+    by_means = profile_of(sweep(plain, engines_for(plain, estimator))).picked
+    return structs.replace(found, trace=question.trace.summary, means_choice=by_means)
 
 
 def sweep(question: Question, engines: Engines) -> Swept:
@@ -84,6 +91,8 @@ def profile_of(swept: Swept) -> Profile:
     runner_up = made[int(others[0])] if len(others) else None
     engines = _picked_engines(swept, int(order[0]))
     notes = [*inventory.notes, *question.facts.notes, *pick.notes]
+    if question.trace is not None:
+        notes = [*question.trace.notes, *notes]
     notes += _link_notes(question, engines, pick)
     return Profile(
         version=PROFILE_VERSION,
@@ -100,6 +109,7 @@ def profile_of(swept: Swept) -> Profile:
                 "osl": workload.osl,
                 "request_rate": workload.request_rate,
                 "concurrency": workload.concurrency,
+                "longest_tokens": workload.longest_tokens if workload.requests is not None else None,
             }
         ),
         sla={**sla.targets, "optimize": sla.optimize},
@@ -137,8 +147,9 @@ def _picked_engines(swept: Swept, row: int) -> dict[Role, Engine]:
 
 
 def step_table(engine: Engine, facts: ModelFacts, workload: Workload) -> StepTable:
-    """Wide enough for what a mocker may be asked: twice the workload's lengths, within the model's context."""
-    context = min(facts.max_context, 2 * (workload.isl + workload.osl))
+    """Wide enough for what a mocker may be asked: twice the workload's lengths, or its longest request, within the
+    model's context."""
+    context = min(facts.max_context, max(2 * (workload.isl + workload.osl), workload.longest_tokens))
     return sample(
         engine.times,
         max_isl=max(context, 2),

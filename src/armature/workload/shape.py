@@ -31,10 +31,10 @@ class Workload:
         cls, requests: Requests, *, request_rate: float | None = None, concurrency: float | None = None
     ) -> Workload:
         """The workload of a trace: at the asked load, else at the trace's own rate."""
+        if request_rate is None and concurrency is None and requests.rate_per_s > 0:
+            request_rate = float(f"{requests.rate_per_s:.4g}")  # nobody means more digits
         if request_rate is not None:
             requests = requests.scaled(request_rate)
-        elif concurrency is None:
-            request_rate = requests.rate_per_s or None
         return cls(
             isl=max(1, round(requests.mean_isl)),
             osl=max(1, round(requests.mean_osl)),

@@ -27,6 +27,7 @@ from armature.api.v1beta1.dgd import (
     KvTransferPolicy,
 )
 from armature.api.v1beta1.dgdr import (
+    ConfigMapKey,
     DynamoGraphDeploymentRequest,
     Features,
     Hardware,
@@ -34,11 +35,14 @@ from armature.api.v1beta1.dgdr import (
     Mocker,
     ModelCache,
     Overrides,
+    PvcFile,
     RequestBackend,
     RequestSpec,
     RequestStatus,
     SearchStrategy,
     Sla,
+    Speculation,
+    TraceRef,
     Workload,
 )
 
@@ -50,6 +54,7 @@ __all__ = [
     "ComponentGroup",
     "ComponentTopology",
     "ComponentType",
+    "ConfigMapKey",
     "DynamoGraphDeployment",
     "DynamoGraphDeploymentRequest",
     "EppConfig",
@@ -69,11 +74,14 @@ __all__ = [
     "ModelRef",
     "Multinode",
     "Overrides",
+    "PvcFile",
     "RequestBackend",
     "RequestSpec",
     "RequestStatus",
     "ScalingAdapter",
     "SearchStrategy",
     "Sla",
+    "Speculation",
+    "TraceRef",
     "Workload",
 ]

@@ -12,6 +12,7 @@ from armature.api.skus import GpuSku
 
 __all__ = [
     "SEMVER_PATTERN",
+    "ConfigMapKey",
     "DeploymentInfo",
     "DynamoGraphDeploymentRequest",
     "Features",
@@ -22,11 +23,14 @@ __all__ = [
     "Overrides",
     "ParetoItem",
     "ProfilingResults",
+    "PvcFile",
     "RequestBackend",
     "RequestSpec",
     "RequestStatus",
     "SearchStrategy",
     "Sla",
+    "Speculation",
+    "TraceRef",
     "Workload",
 ]
 
@@ -54,13 +58,37 @@ class Hardware(Model):
     rdma: bool | None = None
 
 
+class ConfigMapKey(Model):
+    """One key of a ConfigMap in the request's namespace."""
+
+    name: str = Field(min_length=1)
+    key: str = Field(min_length=1)
+
+
+class PvcFile(Model):
+    """A file inside a PersistentVolumeClaim, by its path from the volume's root."""
+
+    name: str = Field(min_length=1)
+    path: str = Field(min_length=1)
+
+
+class TraceRef(Model):
+    """Ours, not in the field's API: a recorded load, in exactly one place. A relative `path` starts at the request's
+    own file; the other two are for a cluster."""
+
+    path: str | None = Field(default=None, min_length=1)
+    config_map: ConfigMapKey | None = None
+    pvc: PvcFile | None = None
+
+
 class Workload(Model):
-    """The load: tokens in and out of a request, and requests per second or in flight."""
+    """The load: tokens in and out of a request, and requests per second or in flight; or a trace of all of it."""
 
     isl: Int32 = 4000
     osl: Int32 = 1000
     concurrency: float | None = None
     request_rate: float | None = None
+    trace_ref: TraceRef | None = None
 
 
 class Sla(Model):
@@ -92,12 +120,23 @@ class Mocker(Model):
     enabled: bool | None = None
 
 
+class Speculation(Model):
+    """Ours, not in the field's API: speculative decoding with the model's own multi-token-prediction layers.
+
+    nextn: tokens drafted per step. acceptance_rate: share of drafted tokens that hold, given that those before them do.
+    """
+
+    nextn: Int32
+    acceptance_rate: float
+
+
 class Features(Model):
     """Optional parts. `planner` is the planner's own configuration (`planner_keys.py`)."""
 
     planner: OpenMap | None = None
     kv_router: KvRouter = Field(default_factory=KvRouter)
     mocker: Mocker = Field(default_factory=Mocker)
+    speculation: Speculation | None = None
 
 
 class RequestSpec(Model):
