@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from armature.graph.build import Graph
     from armature.hardware.inventory import Inventory
     from armature.model.facts import ModelFacts
+    from armature.search.direct import Wanted
     from armature.search.profile import Profile
     from armature.workload.trace import Trace
 
-__all__ = ["EstimatorKind", "Runnable", "plan_request", "runnable", "select_candidate"]
+__all__ = ["EstimatorKind", "Runnable", "generate", "plan_request", "runnable", "select_candidate"]
 
 EstimatorKind = Literal["auto", "silicon", "roofline"]
 
@@ -59,14 +60,61 @@ def plan_request(
     """
     from msgspec import structs
 
-    from armature.api import default_request
     from armature.graph.build import build
     from armature.graph.preflight import require
-    from armature.hardware.inventory import inventory_for_request, parse_hardware
-    from armature.model.resolve import resolve_model
     from armature.perf.choose import estimator_for
     from armature.report import candidate_named
     from armature.search.rapid import profile as search
+
+    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
+    profile = search(request, inventory, facts, estimator_for(estimator), prices=prices or {}, trace=trace)
+    if request.spec.search_strategy == "thorough":
+        note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
+        profile = structs.replace(profile, notes=(*profile.notes, note))
+    chosen = None if candidate is None else candidate_named(profile, candidate).id
+    graph = build(profile, request, candidate_id=chosen)
+    require(graph, profile)
+    return profile, graph
+
+
+def generate(
+    request: DynamoGraphDeploymentRequest,
+    wanted: Wanted,
+    *,
+    hardware_text: str | None = None,
+    offline: bool = False,
+    estimator: EstimatorKind = "auto",
+    prices: Mapping[str, float] | None = None,
+    discover: Callable[[], Inventory | None] | None = None,
+) -> tuple[Profile, Graph]:
+    """The profile and graph of one layout that nobody searched for (`search.direct`), proven able to start.
+
+    Arguments and errors as in `plan_request`; wanted: what the user fixes of the layout.
+    """
+    from armature.graph.build import build
+    from armature.graph.preflight import require
+    from armature.perf.choose import estimator_for
+    from armature.search.direct import direct_profile
+
+    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, None, discover)
+    source = estimator_for(estimator)
+    profile = direct_profile(request, inventory, facts, source, wanted, prices=prices, trace=trace)
+    graph = build(profile, request)
+    require(graph, profile)
+    return profile, graph
+
+
+def _looked_up(
+    request: DynamoGraphDeploymentRequest,
+    hardware_text: str | None,
+    offline: bool,
+    env: Mapping[str, str] | None,
+    discover: Callable[[], Inventory | None] | None,
+) -> tuple[DynamoGraphDeploymentRequest, Inventory, ModelFacts, Trace | None]:
+    """The request with its defaults, the GPUs to plan for, the model's facts, and the trace that it refers to."""
+    from armature.api import default_request
+    from armature.hardware.inventory import inventory_for_request, parse_hardware
+    from armature.model.resolve import resolve_model
 
     request = default_request(request)
     if hardware_text is not None:
@@ -78,14 +126,7 @@ def plan_request(
     facts = resolve_model(request.spec.model, offline=offline, env=os.environ if env is None else env)
     if trace is None:
         _require_context(request, facts)
-    profile = search(request, inventory, facts, estimator_for(estimator), prices=prices or {}, trace=trace)
-    if request.spec.search_strategy == "thorough":
-        note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
-        profile = structs.replace(profile, notes=(*profile.notes, note))
-    chosen = None if candidate is None else candidate_named(profile, candidate).id
-    graph = build(profile, request, candidate_id=chosen)
-    require(graph, profile)
-    return profile, graph
+    return request, inventory, facts, trace
 
 
 def select_candidate(

@@ -6,9 +6,11 @@ that fit, `sweep` predicts every layout of them. Another target or load is anoth
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 from msgspec import structs
 
 import armature
@@ -27,11 +29,10 @@ from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.question import Question, question_of
-from armature.search.sweep import Points, Verdicts, concatenate, judged_points, points, worst_ratio
-from armature.workload.shape import Workload
+from armature.search.sweep import Points, Surface, Verdicts, concatenate, judged_points, points, worst_ratio
 from armature.workload.trace import Trace
 
-__all__ = ["profile", "profile_of", "step_table", "sweep"]
+__all__ = ["profile", "profile_of", "request_document", "step_table", "sweep"]
 
 
 def profile(
@@ -50,7 +51,7 @@ def profile(
     """
     question = question_of(request, inventory, facts, prices=prices, trace=trace)
     found = profile_of(sweep(question, engines_for(question, estimator)))
-    found = structs.replace(found, request=_document(request))
+    found = structs.replace(found, request=request_document(request))
     if question.trace is None:
         return found
     plain = question.with_means_only()
@@ -58,24 +59,33 @@ def profile(
     return structs.replace(found, trace=question.trace.summary, means_choice=by_means)
 
 
-def sweep(question: Question, engines: Engines) -> Swept:
-    """Every layout of the engines at its operating point."""
+def sweep(
+    question: Question, engines: Engines, *, keep: Callable[[Surface], npt.NDArray[np.bool_]] | None = None
+) -> Swept:
+    """Every layout of the engines at its operating point. keep: which of a surface's to predict; default all."""
     verdicts, parts = Verdicts(), []
-    for surface in surfaces(question, engines):  # large: one at a time
+    for surface in _kept(question, engines, keep):  # large: one at a time
         found, judged = judged_points(surface, question.workload, question.sla)
         parts.append(found)
         verdicts += judged
     found = concatenate(parts)
     if not question.loaded and not verdicts.meet_everything and question.sla.targets:
-        found = concatenate([found, *_closest(question, engines, found)])
+        found = concatenate([found, *_closest(question, found, _kept(question, engines, keep))])
     return Swept(question=question, engines=engines, verdicts=verdicts, points=found)
 
 
-def _closest(question: Question, engines: Engines, found: Points) -> Iterable[Points]:
+def _kept(
+    question: Question, engines: Engines, keep: Callable[[Surface], npt.NDArray[np.bool_]] | None
+) -> Iterable[Surface]:
+    for surface in surfaces(question, engines):
+        yield surface if keep is None else surface.take(keep(surface))
+
+
+def _closest(question: Question, found: Points, among: Iterable[Surface]) -> Iterable[Points]:
     """Where nothing meets the targets: what would meet them, were they as much looser as the least miss asks for."""
     least = (1.0 + EQUAL) * float(worst_ratio(found, question.sla).min())
     sla = question.sla.loosened(least)
-    return (points(surface, question.workload, sla) for surface in surfaces(question, engines))
+    return (points(surface, question.workload, sla) for surface in among)
 
 
 def profile_of(swept: Swept) -> Profile:
@@ -126,11 +136,14 @@ def profile_of(swept: Swept) -> Profile:
         considered=considered(question, swept.engines, swept.verdicts),
         notes=tuple(dict.fromkeys(notes)),
         curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], question.facts),
-        step_tables={role: step_table(engine, question.facts, workload) for role, engine in engines.items()},
+        step_tables={
+            role: step_table(engine, question.facts, workload.isl, workload.osl, workload.longest_tokens)
+            for role, engine in engines.items()
+        },
     )
 
 
-def _document(request: v1beta1.DynamoGraphDeploymentRequest) -> dict[str, Any]:
+def request_document(request: v1beta1.DynamoGraphDeploymentRequest) -> dict[str, Any]:
     """The request as a user would write it: of its metadata only the name and namespace, and no status."""
     whole = api.to_dict(request)
     metadata = whole.get("metadata", {})
@@ -146,10 +159,10 @@ def _picked_engines(swept: Swept, row: int) -> dict[Role, Engine]:
     return {"prefill": swept.engines.prefills[int(swept.points.prefill[row])], "decode": main}
 
 
-def step_table(engine: Engine, facts: ModelFacts, workload: Workload) -> StepTable:
+def step_table(engine: Engine, facts: ModelFacts, isl: float, osl: float, longest: float = 0) -> StepTable:
     """Wide enough for what a mocker may be asked: twice the workload's lengths, or its longest request, within the
-    model's context."""
-    context = min(facts.max_context, max(2 * (workload.isl + workload.osl), workload.longest_tokens))
+    model's context. All in tokens."""
+    context = min(facts.max_context, max(2 * round(isl + osl), round(longest)))
     return sample(
         engine.times,
         max_isl=max(context, 2),

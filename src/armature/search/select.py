@@ -19,9 +19,8 @@ from armature.search.explain import amount, layout_text
 from armature.search.operating import Engine
 from armature.search.profile import Candidate, Group, Profile, Role
 from armature.search.rapid import step_table
-from armature.workload.shape import Workload
 
-__all__ = ["engines_of", "same_engines", "selected"]
+__all__ = ["engines_of", "misses", "same_engines", "selected"]
 
 
 def selected(
@@ -48,14 +47,12 @@ def selected(
     if engines is None or facts is None:
         note = f"The profile's curves are of {layout_text(before)}; the model's facts were not at hand to make others."
         return structs.replace(changed, step_tables={}, notes=(*profile.notes, note))
-    isl, osl = round(profile.workload["isl"]), round(profile.workload["osl"])
+    tokens = (profile.workload["isl"], profile.workload["osl"], profile.workload.get("longest_tokens", 0.0))
     first, last = chosen.groups[0].role, chosen.groups[-1].role
     return structs.replace(
         changed,
         curves=curves(engines[first], engines[last], facts),
-        step_tables={
-            role: step_table(engine, facts, Workload(isl=isl, osl=osl)) for role, engine in engines.items()
-        },
+        step_tables={role: step_table(engine, facts, *tokens) for role, engine in engines.items()},
     )
 
 
@@ -92,6 +89,17 @@ def engines_of(
     return made
 
 
+def misses(candidate: Candidate) -> tuple[str, ...]:
+    """What it misses of the SLA and the load, in sentences; nothing when it misses nothing."""
+    said = []
+    missed = [f"{m.name} {amount(m.predicted)} of {amount(m.target)}" for m in candidate.margins if not m.met]
+    if missed:
+        said.append(f"It misses the SLA: {', '.join(missed)}.")
+    if not candidate.carries_load:
+        said.append(f"It does not carry the load: {candidate.request_rate:,.2f} requests/s.")
+    return tuple(said)
+
+
 def _kind(group: Group) -> tuple[object, ...]:
     return group.sku, group.parallelism, group.kv_dtype, group.kv_room_tokens
 
@@ -113,13 +121,8 @@ def _reasons(profile: Profile, chosen: Candidate, before: Candidate) -> tuple[st
         for name, new, old in figures
         if amount(new) != amount(old)
     )
-    said = [
+    return (
         f"Chosen by hand: {where}, in place of {layout_text(before, chosen)}.",
         f"Against that: {traded or 'the same figures'}.",
-    ]
-    missed = [f"{m.name} {amount(m.predicted)} of {amount(m.target)}" for m in chosen.margins if not m.met]
-    if missed:
-        said.append(f"It misses the SLA: {', '.join(missed)}.")
-    if not chosen.carries_load:
-        said.append(f"It does not carry the load: {chosen.request_rate:,.2f} requests/s.")
-    return tuple(said)
+        *misses(chosen),
+    )
