@@ -292,7 +292,7 @@ def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tupl
     score = np.where(meets, surface.rate * (1.0 - 1e-12 * surface.gpus[:, None]), -missed)
     layout, column = _best_of_each(surface, score)
     if sla.optimize == "latency":
-        own = np.where(meets, -1.0 / e2e, -missed - 1.0).argmax(axis=1)
+        own = np.where(meets, 1.0 / e2e, -missed).argmax(axis=1)
         layout = np.concatenate([layout, np.arange(layouts)])
         column = np.concatenate([column, own])
     kept = usable[layout, column]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -39,7 +39,7 @@ class FormulaTimes:
 
 @dataclass(frozen=True)
 class FormulaEstimator:
-    """Step times that shrink with TP and differ a little by backend, seeded for random spaces."""
+    """Step times that shrink with TP and memory bandwidth and differ a little by backend; for random spaces."""
 
     scale: float = 1.0
     tp_gain: float = 0.8
@@ -47,7 +47,8 @@ class FormulaEstimator:
 
     def engine(self, spec: EngineSpec) -> FormulaTimes:
         p = spec.parallelism
-        faster = self.scale / p.tp**self.tp_gain
+        speed = spec.gpu.bandwidth_bytes_per_s / GPUS["h200_sxm"].bandwidth_bytes_per_s
+        faster = self.scale / p.tp**self.tp_gain / speed
         backend = {"vllm": 1.0, "sglang": 1.03, "trtllm": 0.97}[spec.backend]
         return FormulaTimes(
             base_ms=2.0 + 6.0 * faster * backend,
@@ -96,6 +97,18 @@ def moe_facts() -> ModelFacts:
         active_params=3_300_000_000,
         weight_bytes=61_000_000_000,
         max_context=40960,
+    )
+
+
+def mla_facts() -> ModelFacts:
+    """A mixture of experts with latent attention of about 30B parameters, with DeepSeek-V3's heads and experts."""
+    return replace(
+        moe_facts(),
+        name="test/mla-30b",
+        attention=Attention("mla", heads=128, kv_heads=128, head_dim=192, full_layers=48, kv_lora_rank=512),
+        moe=Moe(
+            experts=256, experts_per_token=8, expert_intermediate=2048, shared_intermediate=2048, layers=45
+        ),
     )
 
 

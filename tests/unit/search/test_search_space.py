@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from search_fakes import dense_facts, moe_facts, pool
+from search_fakes import dense_facts, mla_facts, moe_facts, pool
 
-from armature.model.facts import Attention, Moe, Quantisation
+from armature.model.facts import Attention, Quantisation
 from armature.model.memory import smallest_parallelism
 from armature.model.parallelism import Parallelism
 from armature.model.resolve import bundled_models, resolve_model
@@ -21,16 +21,6 @@ from armature.search.space import PARTIAL, batch_grid, can_hand_over, parallelis
 
 def labels(facts, gpus) -> set[str]:
     return {p.label for p in parallelisms(facts, gpus)}
-
-
-def mla_facts():
-    return replace(
-        moe_facts(),
-        attention=Attention("mla", heads=128, kv_heads=128, head_dim=192, full_layers=61, kv_lora_rank=512),
-        moe=Moe(
-            experts=256, experts_per_token=8, expert_intermediate=2048, shared_intermediate=2048, layers=58
-        ),
-    )
 
 
 def test_dense_models_run_tp_and_pp_within_one_node():
