@@ -3,15 +3,18 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test unit e2e lint format install clean
+.PHONY: run test unit slow e2e lint format install clean
 
 run: $(VENV)/.installed
 	$(BIN)/python -m armature.cli.demo
 
-test: unit e2e
+test: unit slow e2e
 
 unit: $(VENV)/.installed
-	$(BIN)/python -m pytest -n auto tests/unit
+	$(BIN)/python -m pytest -n auto -m 'not slow' tests/unit
+
+slow: $(VENV)/.installed
+	$(BIN)/python -m pytest -n auto -m slow tests/unit
 
 e2e: $(VENV)/.installed
 	$(BIN)/python -m pytest tests/e2e

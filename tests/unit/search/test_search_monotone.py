@@ -20,7 +20,7 @@ from armature.perf.roofline import RooflineEstimator
 from armature.search.operating import CHUNK_TOKENS, Engine, prefill_ms
 from armature.search.pick import EQUAL
 from armature.search.placement import pair_counts, worker_slots
-from armature.search.profile import Candidate
+from armature.search.profile import Candidate, Profile
 from armature.search.rapid import profile
 from armature.search.sweep import Surface, agg_surface, disagg_surface, points, sender
 from armature.workload.shape import Sla, Workload
@@ -33,9 +33,15 @@ RATES = st.sampled_from([0.02, 0.5, 3.0, 12.0, 40.0, 300.0])
 some = settings(max_examples=25, deadline=None)
 
 
+def pick(
+    space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str = "{}", second: int = 0
+) -> Candidate:
+    """asked: JSON of `sla` and `load`. second: GPUs of another SKU."""
+    return plan(space, gpus, lengths, asked, second).picked
+
+
 @cache
-def pick(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str = "{}") -> Candidate:
-    """asked: JSON of `sla` and `load`."""
+def plan(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str, second: int) -> Profile:
     facts, estimator = space
     spec = json.loads(asked)
     document = {
@@ -50,8 +56,8 @@ def pick(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str
         },
     }
     (request,) = load_documents(json.dumps(document), "monotone")
-    pools = inventory(pool(gpus, 8))
-    return profile(default_request(request), pools, FACTS[facts], ESTIMATORS[estimator]).picked  # type: ignore[arg-type]
+    pools = inventory(pool(gpus, 8), *([pool(second, 4, "a100_sxm")] if second else []))
+    return profile(default_request(request), pools, FACTS[facts], ESTIMATORS[estimator])  # type: ignore[arg-type]
 
 
 def not_worse(new: Candidate, old: Candidate, load: bool, latency: bool) -> None:
@@ -87,16 +93,64 @@ def test_more_gpus_never_make_a_plan_worse(space, lengths, gpus, more, rate, lat
 @given(
     SPACES,
     LENGTHS,
+    st.sampled_from([1, 4, 8]),
+    st.sampled_from([(0, 1), (0, 4), (1, 2), (2, 3), (3, 4), (4, 8)]),
+    st.none() | RATES,
+    st.booleans(),
+)
+def test_gpus_of_another_kind_never_make_a_plan_worse(space, lengths, gpus, second, rate, latency):
+    sla = {"ttft": 3000, "itl": 60, "optimizationType": "latency" if latency else "throughput"}
+    asked = json.dumps({"sla": sla, "load": {} if rate is None else {"requestRate": rate}})
+    old, new = (pick(space, gpus, lengths, asked, n) for n in second)
+    not_worse(new, old, rate is not None, latency)
+
+
+@some
+@given(
+    SPACES,
+    LENGTHS,
+    st.sampled_from([0, 1, 4]),
+    st.sampled_from([{}, {"ttft": 900, "itl": 25}, {"e2eLatency": 6000}]),
+    st.sampled_from([{}, {"requestRate": 4}, {"concurrency": 60}]),
+    st.booleans(),
+)
+def test_no_pick_is_dominated_by_what_meets_the_sla(space, lengths, second, sla, load, latency):
+    """Nothing of no more GPUs and stages has the goal by more than the 1 % that counts as equal, nothing with the same
+    goal fewer GPUs; and where anything meets the SLA, so does the pick."""
+    asked = json.dumps(
+        {"sla": sla | {"optimizationType": "latency" if latency else "throughput"}, "load": load}
+    )
+    made = plan(space, 8, lengths, asked, second)
+    good = [c for c in made.candidates if c.meets_sla]
+    assert made.picked.meets_sla or not good
+
+    def cost(c: Candidate) -> float:
+        return c.e2e_ms.value if latency or load else 1 / c.tokens_per_s
+
+    fewest = bool(load) and not latency
+    for other in good:
+        assert not (fewest and other.gpus < made.picked.gpus)
+        assert cost(other) >= cost(made.picked) / (1 + EQUAL) or (fewest and other.gpus > made.picked.gpus)
+        assert other.gpus >= made.picked.gpus or cost(other) > cost(made.picked)
+
+
+@some
+@given(
+    SPACES,
+    LENGTHS,
     st.sampled_from(["ttft", "itl", "e2eLatency"]),
     st.sampled_from([3, 20, 150, 900, 6000]),
     st.sampled_from([1.1, 2, 10]),
     st.sampled_from([{}, {"requestRate": 4}, {"concurrency": 60}]),
     st.booleans(),
+    st.sampled_from([0, 0, 3]),
 )
-def test_a_looser_target_never_makes_a_plan_worse(space, lengths, target, value, factor, load, latency):
+def test_a_looser_target_never_makes_a_plan_worse(
+    space, lengths, target, value, factor, load, latency, second
+):
     kind = {"optimizationType": "latency" if latency else "throughput"}
     old, new = (
-        pick(space, 8, lengths, json.dumps({"sla": {target: v, **kind}, "load": load}))
+        pick(space, 8, lengths, json.dumps({"sla": {target: v, **kind}, "load": load}), second)
         for v in (value, value * factor)
     )
     not_worse(new, old, bool(load), latency)
