@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from armature.hardware.catalog import GPUS
-from armature.hardware.products import gpu_for_product, match_product, memory_in, time_slice
+from armature.hardware.products import gpu_for_product, match_product, memory_in, time_slice, usual_products
 
 GIB = 2**30
 
@@ -190,3 +190,14 @@ def test_any_text_gives_a_gpu_with_finite_positive_figures(product, vram):
     ]
     assert all(math.isfinite(figure) and figure > 0 for figure in [*figures, *gpu.flops.values()])
     assert gpu.sku in GPUS
+
+
+def test_usual_labels_are_of_their_sku():
+    """A pod that selects nodes by them gets the GPU it was planned for."""
+    named = {sku: usual_products(sku) for sku in GPUS if usual_products(sku)}
+    assert len(named) > 15
+    for sku, labels in named.items():
+        for label in labels:
+            assert gpu_for_product(label).sku.removesuffix("_sxm") == sku.removesuffix("_sxm"), label
+            assert " " not in label
+    assert usual_products("t4000") == ()
