@@ -9,7 +9,7 @@ from msgspec import structs
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
 from armature.api import default_request, load_documents
-from armature.search.explain import reasons
+from armature.search.explain import layout_text, reasons
 from armature.search.profile import Margin, Profile
 from armature.search.rapid import profile
 from armature.workload.shape import Sla, Workload
@@ -64,11 +64,15 @@ def test_one_gpu_is_singular(gpus, said):
 
 
 def test_a_layout_on_another_sku_is_told_apart():
-    found = plan(pool(8, sku="h100_sxm"), pool(4, 4, sku="l40s"), workload={"requestRate": 2})
-    runner = found.candidate(found.runner_up)
-    skus = {c.groups[0].sku for c in (found.picked, runner)}
-    assert skus == {"h100_sxm", "l40s"}, "the first two kinds of worker are TP1 of each"
-    assert f" on {runner.groups[0].sku}: " in reason(found, "Runner-up")
+    found = plan(pool(8, sku="h100_sxm"), pool(4, 4, sku="h200_sxm"), workload={"requestRate": 2})
+    own = found.picked.groups[0].sku
+    other = next(c for c in found.candidates if c.mode == "agg" and c.groups[0].sku != own)
+    both = next(c for c in found.candidates if len({group.sku for group in c.groups}) == 2)
+    assert layout_text(found.picked, found.picked).endswith(f"tp{found.picked.groups[0].tp}")
+    assert layout_text(other, found.picked).endswith(f" on {other.groups[0].sku}")
+    prefill, decode = both.groups
+    assert f"×tp{prefill.tp} on {prefill.sku}, decode " in layout_text(both, found.picked)
+    assert layout_text(both, found.picked).endswith(f" on {decode.sku}")
 
 
 @pytest.mark.parametrize("load", [{"requestRate": 1e6}, {"concurrency": 1e6}])
