@@ -29,6 +29,8 @@ _FIELDS = {
     "request_rate": ("--request-rate", "spec.workload.requestRate"),
     "concurrency": ("--concurrency", "spec.workload.concurrency"),
     "trace": ("--trace", "spec.workload.traceRef.path"),
+    "nextn": ("--nextn", "spec.features.speculation.nextn"),
+    "acceptance": ("--acceptance", "spec.features.speculation.acceptanceRate"),
     "ttft": ("--ttft", "spec.sla.ttft"),
     "itl": ("--itl", "spec.sla.itl"),
     "e2e": ("--e2e", "spec.sla.e2eLatency"),
@@ -72,6 +74,8 @@ class Asked:
     request_rate: float | None = None
     concurrency: float | None = None
     trace: str | None = None
+    nextn: int | None = None
+    acceptance: float | None = None
     ttft: float | None = None
     itl: float | None = None
     e2e: float | None = None
