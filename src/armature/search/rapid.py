@@ -57,7 +57,7 @@ def profile(
         return found
     plain = question.with_means_only()
     by_means = profile_of(sweep(plain, engines_for(plain, estimator))).picked
-    return structs.replace(found, trace=question.trace.summary, means_choice=by_means)
+    return structs.replace(found, means_choice=by_means)
 
 
 def sweep(
@@ -143,6 +143,7 @@ def profile_of(swept: Swept) -> Profile:
             for role, engine in engines.items()
         },
         speculation=question.speculation,
+        trace=question.trace.summary if question.trace is not None else None,
     )
 
 

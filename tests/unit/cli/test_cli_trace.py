@@ -99,6 +99,26 @@ def test_drafting_on_the_command_line(capsys):
     assert code == 0, err
     assert json.loads(out)["speculation"] == {"nextn": 1, "acceptance_rate": 0.85}
     assert main([*model, "--nextn", "1"]) == 2
-    assert "acceptanceRate" in capsys.readouterr().err
+    assert "--acceptance: required field is missing; add --acceptance" in capsys.readouterr().err
     assert main([*model, "--nextn", "99", "--acceptance", "0.8"]) == 2
     assert "--nextn: must be at most 16 tokens (got 99)" in capsys.readouterr().err
+
+
+def test_generate_takes_a_trace_and_drafts_too(tmp_path, capsys):
+    (tmp_path / "day.csv").write_text(LOG)
+    model = [
+        "generate",
+        "--model",
+        "deepseek-ai/DeepSeek-R1",
+        "--hardware",
+        "8xh200_sxm",
+        "--offline",
+        "--json",
+    ]
+    drafts = ["--nextn", "1", "--acceptance", "0.85", "--estimator", "roofline"]
+    code = main([*model, "--trace", str(tmp_path / "day.csv"), *drafts])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["trace"]["requests"] == 3 and answer["means_choice"] is None
+    assert "--speculative-config" in json.dumps(answer["dgd"])
