@@ -29,6 +29,8 @@ _FIELDS = {
     "request_rate": ("--request-rate", "spec.workload.requestRate"),
     "concurrency": ("--concurrency", "spec.workload.concurrency"),
     "trace": ("--trace", "spec.workload.traceRef.path"),
+    "nextn": ("--nextn", "spec.features.speculation.nextn"),
+    "acceptance": ("--acceptance", "spec.features.speculation.acceptanceRate"),
     "ttft": ("--ttft", "spec.sla.ttft"),
     "itl": ("--itl", "spec.sla.itl"),
     "e2e": ("--e2e", "spec.sla.e2eLatency"),
@@ -54,6 +56,9 @@ _REPLACES = {
 }
 """Fields of the file that cannot stand beside an option, and go with it (VAL-02)."""
 
+_TOGETHER = {"nextn": "acceptance", "acceptance": "nextn"}
+"""Options that need each other: where one is given, the other is spoken of by its name too."""
+
 _STATED_HARDWARE = ("gpuSku", "vramMb", "totalGpus", "numGpusPerNode")
 _NAME_LIMIT = 50
 
@@ -72,6 +77,8 @@ class Asked:
     request_rate: float | None = None
     concurrency: float | None = None
     trace: str | None = None
+    nextn: int | None = None
+    acceptance: float | None = None
     ttft: float | None = None
     itl: float | None = None
     e2e: float | None = None
@@ -209,7 +216,7 @@ def _option_path(problem: Problem, asked: Asked) -> str:
 
 def _reworded(text: str, asked: Asked) -> str:
     """Paths, and the bare names of fields, as the options that set them."""
-    for name in asked.given:
+    for name in [*asked.given, *(_TOGETHER[name] for name in asked.given if name in _TOGETHER)]:
         option, path = _FIELDS[name]
         text = text.replace(path, option)
         if "." in path.removeprefix("spec."):

@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
+    "Acceptance",
     "ApiVersion",
     "Backend",
     "BackendName",
@@ -25,6 +26,7 @@ __all__ = [
     "Itl",
     "Json",
     "Model",
+    "Nextn",
     "Offline",
     "Optimize",
     "OptionalFile",
@@ -81,6 +83,14 @@ Trace = Annotated[
         metavar="FILE",
         help="Load: recorded requests (JSON lines or CSV) in place of --isl, --osl and a rate.",
     ),
+]
+Nextn = Annotated[
+    int | None,
+    typer.Option("--nextn", metavar="N", help="Draft N tokens per step with the model's MTP layers."),
+]
+Acceptance = Annotated[
+    float | None,
+    typer.Option("--acceptance", metavar="X", help="Share of drafted tokens that hold, as 0.8."),
 ]
 Ttft = Annotated[
     float | None, typer.Option("--ttft", metavar="MS", help="Target: time to the first token, in ms.")

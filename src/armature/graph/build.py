@@ -236,6 +236,7 @@ def _worker(
             version=images.version,
             component=name,
             step_table=_step_table(profile, candidate, group),
+            nextn=profile.speculation.nextn if profile.speculation is not None else 0,
         )
     )
     notes.extend(engine.notes)

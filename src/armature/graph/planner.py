@@ -62,6 +62,8 @@ def planner_config(
         config["prefill_engine_num_gpu"] = prefill.gpus_per_worker
     if decode is not None:
         config["decode_engine_num_gpu"] = decode.gpus_per_worker
+    if profile.speculation is not None:
+        config["speculative_nextn"] = profile.speculation.nextn
     return config | own
 
 

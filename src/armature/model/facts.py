@@ -98,7 +98,8 @@ class ModelFacts:
 
     params: parameters in all; active_params: multiplied per token (an embedding lookup multiplies none).
     linear_params, expert_params, other_params split them by `Quantisation` part. weight_bytes: bytes of the stored
-    checkpoint, without multi-token-prediction layers; parts: the same by part. max_context: tokens.
+    checkpoint, without multi-token-prediction layers, of which there are mtp_layers; parts: the same by part.
+    max_context: tokens.
     config_dir: a directory with `config.json`; tokenizer_dir: one with `tokenizer.json`, when there is one.
     source says where the facts come from, for the user.
     """
@@ -123,6 +124,7 @@ class ModelFacts:
     tokenizer_dir: Path | None = None
     notes: tuple[str, ...] = field(default=())
     parts: WeightBytes | None = None
+    mtp_layers: int = 0
 
     @property
     def params(self) -> int:

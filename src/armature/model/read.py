@@ -83,6 +83,7 @@ def read_facts(
         tokenizer_dir=tokenizer_dir,
         notes=(*notes, *scheme.notes),
         parts=parts,
+        mtp_layers=_mtp_layers(keys),
     )
     return _with_index(facts, config_dir, keys)
 
@@ -114,6 +115,12 @@ def read_json(path: Path) -> dict[str, object]:
             str(path), [Problem(path.name, f"must be a JSON object, not {type(value).__name__}")]
         )
     return value
+
+
+def _mtp_layers(keys: ConfigKeys) -> int:
+    """Multi-token-prediction layers of the checkpoint. Qwen3-Next has one (its model card) that its config omits."""
+    stated = keys.number("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules")
+    return stated or (1 if keys.model_type == "qwen3_next" else 0)
 
 
 def _intermediate(widths: Widths, layers: Sequence[Layer]) -> int:
@@ -178,8 +185,7 @@ def _with_index(facts: ModelFacts, directory: Path | None, keys: ConfigKeys) -> 
     if isinstance(total, bool) or not isinstance(total, int) or total <= 0:
         return facts
     ratio = total / facts.weight_bytes
-    predicts = keys.number("num_nextn_predict_layers", "mtp_num_hidden_layers", "num_mtp_modules") > 0
-    if not 0.5 <= ratio <= (1.03 if predicts else 2.2):
+    if not 0.5 <= ratio <= (1.03 if facts.mtp_layers else 2.2):
         counted = f"the config counts {facts.weight_bytes / 1e9:.1f} GB; the count is used"
         note = f"{_INDEX} states {total / 1e9:.1f} GB, {counted}"
         return replace(facts, notes=(*facts.notes, note))

@@ -101,7 +101,7 @@ class Swept:
         p = engine.parallelism
         in_flight = max(1, math.ceil(batch * p.pp - TOLERANCE))
         context = self.question.workload.isl if role == "prefill" else self.question.workload.mean_context
-        per_sequence = float(kv_bytes_per_sequence(self.question.facts, p, context, engine.kv_dtype))
+        per_sequence = float(kv_bytes_per_sequence(self.question.stored_facts, p, context, engine.kv_dtype))
         return Group(
             role=role,
             sku=engine.pool.gpu.sku,

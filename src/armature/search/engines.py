@@ -10,6 +10,7 @@ from armature.hardware.inventory import Pool
 from armature.model.memory import Fit, default_kv_dtype, fit
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, EngineSpec, Estimator
+from armature.perf.speculative import drafting
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.question import Question
 from armature.search.space import reaches, runs
@@ -48,7 +49,7 @@ def engines_for(question: Question, estimator: Estimator) -> Engines:
     mains: list[Engine] = []
     prefills: list[Engine] = []
     kinds: list[Kind] = []
-    facts = question.facts
+    facts, estimator = question.facts, drafting(estimator, question.speculation)
     for pool in question.inventory.pools:
         kv_dtype = default_kv_dtype(facts, pool.gpu.has_fp8)
         found = _reached(question, pool, kv_dtype)
@@ -56,8 +57,8 @@ def engines_for(question: Question, estimator: Estimator) -> Engines:
         for p, whole, prompt in found:
             linked = pool.rdma or question.assume_rdma or p.gpus <= pool.gpus_per_node or not small
             for backend in question.backends:
-                if not runs(backend, p):
-                    continue
+                if not runs(backend, p) or (question.speculation is not None and p.pp > 1):
+                    continue  # no engine drafts across pipeline stages
                 kinds.append(Kind(backend, pool, p, kv_dtype, whole.fits, prompt.fits, linked))
                 if not (prompt.fits and linked):
                     continue
@@ -97,7 +98,7 @@ def _fit(question: Question, p: Parallelism, pool: Pool, kv_dtype: str, *, promp
 
     def of(tokens: int) -> Fit:
         return fit(
-            question.facts,
+            question.stored_facts,
             p,
             vram_bytes=pool.gpu.vram_bytes,
             sequence_tokens=tokens,

@@ -14,6 +14,7 @@ import msgspec
 from armature.errors import ArmatureError, InvalidInput, Problem
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, Source
+from armature.perf.speculative import Speculation
 from armature.perf.steptable import StepTable
 from armature.workload.summary import TraceSummary
 
@@ -162,6 +163,7 @@ class Profile(msgspec.Struct, frozen=True):
     the graph of any candidate can be built from the profile alone. Empty in a profile that no request led to.
     trace: what the trace of the workload contained, when one was given. means_choice: what would have been picked had
     nothing been known of the load but its mean lengths and its rate; its id may not be among the candidates.
+    speculation: how the engines draft, when they do; step tables then hold times per token.
     """
 
     version: int
@@ -189,6 +191,7 @@ class Profile(msgspec.Struct, frozen=True):
     request: dict[str, Any] = {}
     trace: TraceSummary | None = None
     means_choice: Candidate | None = None
+    speculation: Speculation | None = None
 
     def pool_of(self, group: Group) -> InventoryPool | None:
         """The pool that a group's workers run on; None when the inventory has no such pool."""

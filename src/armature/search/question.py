@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from armature.api import v1beta1
 from armature.errors import ArmatureError, InvalidInput, Problem
 from armature.hardware.inventory import Inventory
+from armature.model.draft import with_draft_layers
 from armature.model.facts import ModelFacts
 from armature.perf.estimate import Backend
+from armature.perf.speculative import DRAFTING, Speculation
 from armature.search.space import BACKENDS
 from armature.workload.shape import Sla, Workload
 from armature.workload.trace import Trace
@@ -23,6 +25,7 @@ class Question:
 
     model: as the request writes it. backends: engines that may be used. assume_rdma: whether nodes of a pool that does
     not say count as linked by RDMA. prices: of one GPU-hour, by SKU. trace: where the workload's requests come from.
+    speculation: how engines draft, when they do.
     """
 
     name: str
@@ -35,6 +38,12 @@ class Question:
     assume_rdma: bool = True
     prices: Mapping[str, float] = field(default_factory=dict)
     trace: Trace | None = None
+    speculation: Speculation | None = None
+
+    @property
+    def stored_facts(self) -> ModelFacts:
+        """The facts for memory: with the layers that draft, when they serve."""
+        return self.facts if self.speculation is None else with_draft_layers(self.facts)
 
     def with_means_only(self) -> Question:
         """The same question as if nothing were known of the load but its means."""
@@ -66,12 +75,13 @@ def question_of(
         raise ArmatureError(
             "The request refers to a trace that was not read.", "Read it first: `read_trace`."
         )
-    if request.spec.features.speculation is not None:
-        problem = Problem("spec.features.speculation", "is not predicted yet", "remove it")
-        raise InvalidInput(request.metadata.name or "the request", [problem])
     if trace is not None and facts.max_context > 0:
         trace = trace.within(facts.max_context)
     spec = request.spec
+    backends = BACKENDS if spec.backend is None or spec.backend == "auto" else (spec.backend,)
+    speculation = _speculation(request)
+    if speculation is not None:
+        backends = _that_draft(backends, facts, request.metadata.name or "the request")
     return Question(
         name=request.metadata.name,
         model=spec.model,
@@ -79,8 +89,9 @@ def question_of(
         inventory=inventory,
         workload=_workload(request, trace),
         trace=trace,
+        speculation=speculation,
         sla=_sla(request),
-        backends=BACKENDS if spec.backend is None or spec.backend == "auto" else (spec.backend,),
+        backends=backends,
         assume_rdma=not (spec.hardware and spec.hardware.rdma is False),
         prices=prices or {},
     )
@@ -112,3 +123,25 @@ def _sla(request: v1beta1.DynamoGraphDeploymentRequest) -> Sla:
         e2e_ms=asked.e2e_latency,
         optimize=asked.optimization_type or "throughput",
     )
+
+
+def _speculation(request: v1beta1.DynamoGraphDeploymentRequest) -> Speculation | None:
+    asked = request.spec.features.speculation
+    return None if asked is None else Speculation(asked.nextn, asked.acceptance_rate)
+
+
+def _that_draft(backends: tuple[Backend, ...], facts: ModelFacts, subject: str) -> tuple[Backend, ...]:
+    """Those of the backends that draft with this model's layers. Raises InvalidInput when the model has none, or no
+    backend that may be used does."""
+    path = "spec.features.speculation"
+    if not facts.mtp_layers:
+        rule = f"{facts.name} has no multi-token-prediction layers to draft with"
+        mend = "remove it, or serve a model that has them (DeepSeek-V3 and R1, GLM-4.5, Qwen3-Next)"
+        raise InvalidInput(subject, [Problem(path, rule, mend)])
+    able = tuple(backend for backend in BACKENDS if facts.architecture in DRAFTING[backend])
+    usable = tuple(backend for backend in backends if backend in able)
+    if not usable:
+        rule = f"{' and '.join(backends)} cannot draft with the layers of a {facts.architecture}"
+        mend = f"set spec.backend to {' or '.join(able)}, or remove it" if able else "remove it"
+        raise InvalidInput(subject, [Problem(path, rule, mend)])
+    return usable

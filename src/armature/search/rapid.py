@@ -19,6 +19,7 @@ from armature.api import v1beta1
 from armature.hardware.inventory import Inventory, Pool
 from armature.model.facts import ModelFacts
 from armature.perf.estimate import Estimator
+from armature.perf.speculative import SpeculativeTimes
 from armature.perf.steptable import StepTable, sample
 from armature.search.candidates import Swept, kept_rows
 from armature.search.considered import considered, surfaces
@@ -56,7 +57,7 @@ def profile(
         return found
     plain = question.with_means_only()
     by_means = profile_of(sweep(plain, engines_for(plain, estimator))).picked
-    return structs.replace(found, trace=question.trace.summary, means_choice=by_means)
+    return structs.replace(found, means_choice=by_means)
 
 
 def sweep(
@@ -103,6 +104,7 @@ def profile_of(swept: Swept) -> Profile:
     notes = [*inventory.notes, *question.facts.notes, *pick.notes]
     if question.trace is not None:
         notes = [*question.trace.notes, *notes]
+    notes += _speculation_notes(question, engines[pick.groups[-1].role], pick)
     notes += _link_notes(question, engines, pick)
     return Profile(
         version=PROFILE_VERSION,
@@ -140,7 +142,24 @@ def profile_of(swept: Swept) -> Profile:
             role: step_table(engine, question.facts, workload.isl, workload.osl, workload.longest_tokens)
             for role, engine in engines.items()
         },
+        speculation=question.speculation,
+        trace=question.trace.summary if question.trace is not None else None,
     )
+
+
+def _speculation_notes(question: Question, engine: Engine, pick: Candidate) -> Iterable[str]:
+    """What drafting does to the time per token of the engine that decodes, at the operating point."""
+    times = engine.times
+    if isinstance(times, SpeculativeTimes):
+        at = (pick.groups[-1].batch / engine.parallelism.pp, question.workload.mean_context)
+        ratio = float(times.decode_ms(*at)) / float(times.plain.decode_ms(*at))
+        drafted, accepted = times.speculation.nextn, times.speculation.acceptance_rate
+        yield (
+            f"Drafting {drafted} token{'s' if drafted > 1 else ''} of which {accepted:g} hold makes "
+            f"{times.speculation.tokens_per_step:.2f} tokens a step. At this batch a token takes {ratio:.2f} times as "
+            f"long as without{', so it does not pay' if ratio >= 1 else ''}. Tokens come several at once: ITL is their "
+            "mean."
+        )
 
 
 def request_document(request: v1beta1.DynamoGraphDeploymentRequest) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from msgspec import structs
 
 from armature.hardware import catalog
 from armature.hardware.inventory import Pool
+from armature.model.draft import with_draft_layers
 from armature.model.facts import ModelFacts
 from armature.model.memory import fit
 from armature.perf.estimate import EngineSpec, Estimator
+from armature.perf.speculative import drafting
 from armature.search.curves import curves
 from armature.search.explain import amount, layout_text
 from armature.search.operating import Engine
@@ -69,6 +71,7 @@ def engines_of(
     """The engines of a candidate by role, as the search had them."""
     pools = {pool.sku: pool for pool in profile.inventory}
     tokens = round(profile.workload["isl"] + profile.workload["osl"])
+    estimator = drafting(estimator, profile.speculation)
     made: dict[Role, Engine] = {}
     for group in candidate.groups:
         there = pools[group.sku]
@@ -76,7 +79,7 @@ def engines_of(
         pool = Pool(gpu, there.gpus, there.gpus_per_node, there.nodes, there.rdma)
         spec = EngineSpec(facts, gpu, candidate.backend, group.parallelism, group.kv_dtype)
         fitted = fit(
-            facts,
+            facts if profile.speculation is None else with_draft_layers(facts),
             group.parallelism,
             vram_bytes=gpu.vram_bytes,
             sequence_tokens=round(profile.workload["isl"]) + 1 if group.role == "prefill" else tokens,

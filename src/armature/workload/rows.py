@@ -25,6 +25,7 @@ MOST_SHOWN = 20
 _PIECE = 1 << 19
 _MAX_LINE = 1 << 24  # a prompt of a million tokens in 16-token blocks has lines of about a megabyte
 _CSV_ROWS = 8192
+_HEAD_LINES = 1000
 _EXAMPLE = '{"timestamp": 0, "input_length": 6758, "output_length": 500}'
 _ONE_OBJECT = f"write one object per line, such as {_EXAMPLE}, or remove the line"
 
@@ -159,17 +160,17 @@ def _lines(text: io.TextIOWrapper, findings: Findings) -> Iterator[str]:
 
 
 def _first_columns(piece: bytes, line: int, findings: Findings) -> Columns | list[Problem] | None:
-    """Columns by the first object of the piece; None, with the lines before it found broken, when it has none."""
-    for text in piece.split(b"\n"):
+    """Columns by the first object of the piece. None, with its lines found broken, when there is none near its head."""
+    lines = [(number, text) for number, text in enumerate(piece.split(b"\n"), line) if text.strip()]
+    for _, text in lines[:_HEAD_LINES]:
         try:
             row = msgspec.json.decode(text)
         except (msgspec.MsgspecError, UnicodeDecodeError):
             continue
         if isinstance(row, dict):
             return columns_of(row, row)
-    for number, text in enumerate(piece.split(b"\n"), line):
-        if text.strip():
-            findings.add(_broken(number, text))
+    for number, text in lines[:_HEAD_LINES]:
+        findings.add(_broken(number, text))
     return None
 
 

@@ -119,7 +119,7 @@ def trace_of(file: BinaryIO, source: str, *, subject: str | None = None) -> Trac
         raise InvalidInput(subject, [Problem("file", rule, _LINES)])
     requests = collector.requests()
     summary = collector.summary(source, requests)
-    return Trace(requests, summary, tuple(_notes(collector, summary)))
+    return Trace(requests, summary, (*_notes(collector, summary), *_clock_notes(requests)))
 
 
 def mooncake_lines(requests: Requests, *, start_s: float = 0.0) -> Iterator[bytes]:
@@ -160,6 +160,18 @@ def _notes(collector: Collector, summary: TraceSummary) -> Iterator[str]:
         yield (
             f"The search computes with {summary.kept:,} requests of the trace that follow one another, drawn from its "
             f"{summary.requests:,}, at the rate of the whole; lengths are counted over all."
+        )
+
+
+def _clock_notes(requests: Requests) -> Iterator[str]:
+    """Whether the clock of the log is so coarse that it makes bursts."""
+    gaps = requests.gap_s[1:]
+    step = float(gaps[gaps > 0].min()) if (gaps > 0).any() else 0.0
+    shared = float((gaps == 0).mean()) if len(gaps) else 0.0
+    if step * requests.rate_per_s > 1.0 and shared > 0.5:
+        yield (
+            f"The trace's times are {step:.3g} s apart or the same: its bursts may be of the log's clock; "
+            "they are taken as they stand."
         )
 
 

@@ -88,3 +88,37 @@ def test_lengths_replace_a_trace_of_the_file(plan):
     assert code == 0, err
     assert answer["trace"] is None and answer["workload"]["isl"] == 500
     assert any("spec.workload.traceRef does not apply" in note for note in answer["notes"])
+
+
+def test_drafting_on_the_command_line(capsys):
+    model = ["plan", "--model", "deepseek-ai/DeepSeek-R1", "--hardware", "8xh200_sxm", "--offline", "--json"]
+    code = main(
+        [*model, "--estimator", "roofline", "--backend", "vllm", "--nextn", "1", "--acceptance", "0.85"]
+    )
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    assert json.loads(out)["speculation"] == {"nextn": 1, "acceptance_rate": 0.85}
+    assert main([*model, "--nextn", "1"]) == 2
+    assert "--acceptance: required field is missing; add --acceptance" in capsys.readouterr().err
+    assert main([*model, "--nextn", "99", "--acceptance", "0.8"]) == 2
+    assert "--nextn: must be at most 16 tokens (got 99)" in capsys.readouterr().err
+
+
+def test_generate_takes_a_trace_and_drafts_too(tmp_path, capsys):
+    (tmp_path / "day.csv").write_text(LOG)
+    model = [
+        "generate",
+        "--model",
+        "deepseek-ai/DeepSeek-R1",
+        "--hardware",
+        "8xh200_sxm",
+        "--offline",
+        "--json",
+    ]
+    drafts = ["--nextn", "1", "--acceptance", "0.85", "--estimator", "roofline"]
+    code = main([*model, "--trace", str(tmp_path / "day.csv"), *drafts])
+    out, err = capsys.readouterr()
+    assert code == 0, err
+    answer = json.loads(out)
+    assert answer["trace"]["requests"] == 3 and answer["means_choice"] is None
+    assert "--speculative-config" in json.dumps(answer["dgd"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from armature.workload.requests import Requests
@@ -60,11 +60,13 @@ def conversations(draw):
     return made(prompts, answers)
 
 
+@settings(max_examples=60)
 @given(conversations(), st.integers(1, 4), st.integers(0, 40))
 def test_cached_tokens_are_those_of_a_cache_that_is_run(requests, servers, room):
     assert requests.cached_tokens(servers, room * BLOCK).tolist() == simply_run(requests, servers, room)
 
 
+@settings(max_examples=40)
 @given(conversations(), st.integers(1, 4), st.floats(0, 200), st.floats(0, 200))
 def test_more_room_never_finds_less(requests, servers, one, other):
     less, more = sorted([one, other])

@@ -22,7 +22,8 @@ class EngineAsk:
 
     model_path: what the engine loads (a hub id or a directory). max_model_len: tokens of the longest request.
     kv_events: whether the router needs the engine's KV events. version: the runtime's (major, minor, patch).
-    component: the worker's name, for notes. efa: whether KV travels over AWS EFA.
+    component: the worker's name, for notes. efa: whether KV travels over AWS EFA. nextn: tokens drafted per step by the
+    model's multi-token-prediction layers, on prefill workers too, which fill those layers' cache.
     """
 
     group: Group
@@ -36,6 +37,13 @@ class EngineAsk:
     version: tuple[int, int, int]
     component: str
     step_table: StepTable | None = None
+    nextn: int = 0
+
+    @property
+    def step_tokens(self) -> int | None:
+        """Most tokens of a step: a chunk of prompts, and at least what every sequence decodes; None without chunks."""
+        group = self.group
+        return max(group.chunk_tokens, group.max_num_seqs * (1 + self.nextn)) if group.chunk_tokens else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,11 @@ def container(ask: EngineAsk) -> EngineContainer:
         "--max-running-requests": group.max_num_seqs * group.dp,
         "--chunked-prefill-size": group.chunk_tokens * group.dp or None,
         "--cuda-graph-bs": graph_batches(group.max_num_seqs) if graphs else None,
+        # A chain of nextn drafts, verified with the token before them (SGLang's documentation of MTP).
+        "--speculative-algorithm": "EAGLE" if ask.nextn else None,
+        "--speculative-num-steps": ask.nextn or None,
+        "--speculative-eagle-topk": 1 if ask.nextn else None,
+        "--speculative-num-draft-tokens": ask.nextn + 1 if ask.nextn else None,
         "--skip-tokenizer-init": True,
         "--trust-remote-code": ask.trust_remote_code,
         "--disaggregation-mode": group.role if ask.disaggregated else None,

@@ -35,8 +35,8 @@ def container(ask: EngineAsk) -> EngineContainer:
         "--expert-parallel-size": group.moe_ep if group.moe_ep > 1 else None,
         "--enable-attention-dp": group.dp > 1,
         "--max-batch-size": group.max_num_seqs,
-        # A step must hold one token of every sequence.
-        "--max-num-tokens": max(group.chunk_tokens, group.max_num_seqs) if group.chunk_tokens else None,
+        # A step must hold one token of every sequence, and what it drafts.
+        "--max-num-tokens": ask.step_tokens,
         "--max-seq-len": ask.max_model_len,
         "--extra-engine-args": f"{CONFIG_PATH}/{file}",
         "--disaggregation-mode": group.role if ask.disaggregated else None,
@@ -78,6 +78,8 @@ def _engine_config(ask: EngineAsk) -> dict[str, Any]:
             "backend": "DEFAULT",
             "max_tokens_in_buffer": blocks * _TOKENS_PER_BLOCK,
         }
+    if ask.nextn:
+        config["speculative_config"] = {"decoding_type": "MTP", "num_nextn_predict_layers": ask.nextn}
     if ask.trust_remote_code:
         config["trust_remote_code"] = True
     return config

@@ -41,8 +41,11 @@ def container(ask: EngineAsk) -> EngineContainer:
         "--max-model-len": ask.max_model_len,
         "--max-num-seqs": group.max_num_seqs,
         # The engine refuses fewer batched tokens than sequences.
-        "--max-num-batched-tokens": max(group.chunk_tokens, group.max_num_seqs)
-        if group.chunk_tokens
+        "--max-num-batched-tokens": ask.step_tokens,
+        "--speculative-config": json.dumps(
+            {"method": "mtp", "num_speculative_tokens": ask.nextn}, separators=(",", ":")
+        )
+        if ask.nextn
         else None,
         "--trust-remote-code": ask.trust_remote_code,
         "--disaggregation-mode": group.role if ask.disaggregated else None,
