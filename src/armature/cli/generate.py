@@ -37,6 +37,7 @@ def generate(
     osl: options.Osl = None,
     request_rate: options.RequestRate = None,
     concurrency: options.Concurrency = None,
+    trace: options.Trace = None,
     tp: Annotated[int | None, typer.Option("--tp", min=1, help="Tensor parallelism of a worker.")] = None,
     pp: Annotated[int | None, typer.Option("--pp", min=1, help="Pipeline stages of a worker.")] = None,
     dp: Annotated[int | None, typer.Option("--dp", min=1, help="Attention-DP ranks of a worker.")] = None,
