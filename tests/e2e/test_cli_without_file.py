@@ -65,7 +65,7 @@ def test_generate_gives_a_graph_that_validates(tmp_path):
     assert "warning" not in valid.stdout
 
 
-def test_select_takes_any_point_and_up_would_run_it(tmp_path):
+def test_select_takes_any_point_and_its_graph_validates(tmp_path):
     out, other = tmp_path / "out", tmp_path / "other"
     plan = ["plan", *FAST, "--hardware", "8xh200_sxm", "--itl", "30", "-q", "-o", out]
     assert armature(*plan, home=tmp_path).returncode == 0
