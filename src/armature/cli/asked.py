@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,8 @@ from armature.errors import InvalidInput, Problem
 
 if TYPE_CHECKING:
     from armature.api.v1beta1 import DynamoGraphDeploymentRequest
+
+    Read = Callable[[str], tuple[DynamoGraphDeploymentRequest, tuple[str, ...]]]
 
 __all__ = ["Asked", "asked_request", "in_option_names", "request_yaml"]
 
@@ -97,10 +99,11 @@ class Asked:
 
 
 def asked_request(
-    file: str | None, asked: Asked, command: str = "plan"
+    file: str | None, asked: Asked, command: str = "plan", *, read: Read | None = None
 ) -> tuple[DynamoGraphDeploymentRequest, tuple[str, ...]]:
     """The request of the file with the options over it, or of the options alone; and notes for the user.
 
+    read: what reads the file, when it is not to be read anew.
     Raises InvalidInput when there is neither a file nor a model, or when anything is wrong with either.
     """
     from armature.api import check, to_dict, v1beta1, warnings_of
@@ -123,7 +126,7 @@ def asked_request(
         "spec": {},
     }
     if file is not None:
-        request, said = read_request(file)
+        request, said = (read or read_request)(file)
         if not asked.given:
             return request, said
         document = to_dict(request)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from armature.graph.build import Graph
     from armature.hardware.inventory import Inventory
     from armature.model.facts import ModelFacts
+    from armature.perf.estimate import Estimator
     from armature.search.direct import Wanted
     from armature.search.profile import Profile
     from armature.workload.trace import Trace
@@ -45,7 +46,7 @@ def plan_request(
     *,
     hardware_text: str | None = None,
     offline: bool = False,
-    estimator: EstimatorKind = "auto",
+    estimator: EstimatorKind | Estimator = "auto",
     prices: Mapping[str, float] | None = None,
     candidate: str | None = None,
     env: Mapping[str, str] | None = None,
@@ -53,7 +54,7 @@ def plan_request(
 ) -> tuple[Profile, Graph]:
     """The profile of the request and the graph of its pick (or of `candidate`), proven able to start.
 
-    candidate: an id, or a number in the table of the plan.
+    candidate: an id, or a number in the table of the plan. estimator: a kind, or one that others use too.
     hardware_text: GPUs as `--hardware` takes them, in place of what the request states. prices: per GPU-hour by
     SKU. env: the environment to read caches and tokens from. discover: looks up this machine's GPUs.
     Raises InvalidInput, ModelUnknown, HardwareUnknown, NothingFits or PreflightFailed.
@@ -67,7 +68,8 @@ def plan_request(
     from armature.search.rapid import profile as search
 
     request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
-    profile = search(request, inventory, facts, estimator_for(estimator), prices=prices or {}, trace=trace)
+    source = estimator_for(estimator) if isinstance(estimator, str) else estimator
+    profile = search(request, inventory, facts, source, prices=prices or {}, trace=trace)
     if request.spec.search_strategy == "thorough":
         note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
         profile = structs.replace(profile, notes=(*profile.notes, note))

@@ -1,29 +1,15 @@
-"""The table of candidates: which ones are worth a line, and how the columns give way on a narrow terminal."""
+"""The table of candidates: which ones are worth a line, and what is said of each."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
+from armature.report.columns import Column, fitted
 from armature.report.words import Glyphs, amount, band, layout, verdict
 from armature.search.profile import Candidate, Profile
 
 __all__ = ["candidate_named", "candidate_table", "front_table", "replicas", "table_candidates"]
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """`give_way`: columns with a higher number leave first when the table is too wide; 0 never leaves.
-
-    narrow: what takes its place when it leaves.
-    """
-
-    head: str
-    cell: Callable[[Candidate], str]
-    left: bool = False
-    give_way: int = 0
-    narrow: Callable[[Candidate], str] | None = None
 
 
 def table_candidates(profile: Profile, limit: int = 10) -> tuple[Candidate, ...]:
@@ -79,7 +65,7 @@ def candidate_table(
     """
     candidates = table_candidates(profile, limit)
     numbers = {c.id: str(number) for number, c in enumerate(candidates, start=1)}
-    lines = _fit(_columns(profile, candidates, "#", numbers, glyphs), candidates, width)
+    lines = fitted(_columns(profile, candidates, "#", numbers, glyphs), candidates, width)
     return tuple(zip(["", *(c.id for c in candidates)], lines, strict=True))
 
 
@@ -87,70 +73,41 @@ def front_table(profile: Profile, width: int, glyphs: Glyphs) -> tuple[str, ...]
     """The points of the front by rising tokens/s/user, numbered as `armature select --point` takes them; head first."""
     candidates = [profile.candidate(id) for id in profile.pareto]
     numbers = {c.id: str(number) for number, c in enumerate(candidates, start=1)}
-    return tuple(_fit(_columns(profile, candidates, "point", numbers, glyphs), candidates, width))
+    return tuple(fitted(_columns(profile, candidates, "point", numbers, glyphs), candidates, width))
 
 
 def _columns(
     profile: Profile, candidates: Sequence[Candidate], head: str, numbers: Mapping[str, str], glyphs: Glyphs
-) -> list[_Column]:
+) -> list[Column[Candidate]]:
     one_backend = len({c.backend for c in profile.candidates}) == 1
     one_source = len({c.source for c in profile.candidates}) == 1  # the header names it
-    columns = [
-        _Column(head, lambda c: (glyphs.pick if c.id == profile.pick else " ") + numbers[c.id]),
-        _Column("layout", lambda c: layout(c, glyphs, backend=not one_backend), left=True),
-        _Column("GPUs", lambda c: f"{c.gpus}"),
-        _Column("replicas", lambda c: f"{replicas(c)}", give_way=7),
-        _Column("GPUs/replica", lambda c: f"{c.gpus // replicas(c)}", give_way=7),
-        _Column("GPUs/worker", lambda c: "+".join(f"{g.gpus_per_worker}" for g in c.groups), give_way=7),
-        _Column("batch", lambda c: "+".join(f"{g.batch}" for g in c.groups), give_way=6),
-        _Column("TTFT ms", lambda c: amount(c.ttft_ms.value)),
-        _Column(
+    columns: list[Column[Candidate]] = [
+        Column(head, lambda c: (glyphs.pick if c.id == profile.pick else " ") + numbers[c.id]),
+        Column("layout", lambda c: layout(c, glyphs, backend=not one_backend), left=True),
+        Column("GPUs", lambda c: f"{c.gpus}"),
+        Column("replicas", lambda c: f"{replicas(c)}", give_way=7),
+        Column("GPUs/replica", lambda c: f"{c.gpus // replicas(c)}", give_way=7),
+        Column("GPUs/worker", lambda c: "+".join(f"{g.gpus_per_worker}" for g in c.groups), give_way=7),
+        Column("batch", lambda c: "+".join(f"{g.batch}" for g in c.groups), give_way=6),
+        Column("TTFT ms", lambda c: amount(c.ttft_ms.value)),
+        Column(
             "ITL ms",
             lambda c: band(c.itl_ms, glyphs),
             left=True,
             give_way=2,
             narrow=lambda c: amount(c.itl_ms.value),
         ),
-        _Column("request ms", lambda c: amount(c.e2e_ms.value), give_way=5),
-        _Column("tok/s/GPU", lambda c: amount(c.tokens_per_s_per_gpu)),
-        _Column("tok/s/user", lambda c: amount(c.tokens_per_s_per_user)),
-        _Column("in flight", lambda c: f"{c.concurrency:,.0f}", give_way=4),
-        _Column("req/s", lambda c: amount(c.request_rate), give_way=1),
-        _Column("source", lambda c: c.source, left=True, give_way=3 if one_source else 1),
-        _Column("SLA", lambda c: verdict(c, glyphs), left=True),
+        Column("request ms", lambda c: amount(c.e2e_ms.value), give_way=5),
+        Column("tok/s/GPU", lambda c: amount(c.tokens_per_s_per_gpu)),
+        Column("tok/s/user", lambda c: amount(c.tokens_per_s_per_user)),
+        Column("in flight", lambda c: f"{c.concurrency:,.0f}", give_way=4),
+        Column("req/s", lambda c: amount(c.request_rate), give_way=1),
+        Column("source", lambda c: c.source, left=True, give_way=3 if one_source else 1),
+        Column("SLA", lambda c: verdict(c, glyphs), left=True),
     ]
     if not any(c.margins or not c.carries_load for c in candidates):
         columns.pop()
     return columns
-
-
-def _fit(columns: Sequence[_Column], candidates: Sequence[Candidate], width: int) -> list[str]:
-    """Rows of padded cells; columns leave, the highest `give_way` first, until the rows fit; then gaps narrow."""
-    kept = list(columns)
-    while True:
-        lines = _rows(kept, candidates, "  ")
-        if max(map(len, lines)) <= width:
-            return lines
-        leaving = max(column.give_way for column in kept)
-        if leaving == 0:
-            return _rows(kept, candidates, " ")
-        kept = [left for column in kept for left in _without(column, leaving)]
-
-
-def _without(column: _Column, leaving: int) -> list[_Column]:
-    """The column, or what takes its place when it is its turn to leave."""
-    if column.give_way != leaving:
-        return [column]
-    return [] if column.narrow is None else [_Column(column.head, column.narrow)]
-
-
-def _rows(columns: Sequence[_Column], candidates: Sequence[Candidate], gap: str) -> list[str]:
-    padded = []
-    for column in columns:
-        cells = [column.head, *(column.cell(candidate) for candidate in candidates)]
-        size = max(map(len, cells))
-        padded.append([cell.ljust(size) if column.left else cell.rjust(size) for cell in cells])
-    return [gap.join(cells).rstrip() for cells in zip(*padded, strict=True)]
 
 
 def _layout_key(candidate: Candidate) -> tuple[object, ...]:
