@@ -74,7 +74,7 @@ def test_it_says_what_was_asked_what_was_chosen_and_why():
         "Fewest GPUs that carry 4 requests/s within the SLA.",
         "About your file.",
         "Prefix caching is not assumed.",
-        "412 layouts, 96 do not fit",
+        "412 layouts: 96 do not fit, 316 meet everything",
         "Among the 2 candidates that this plan kept",
     ):
         assert said in body, said
