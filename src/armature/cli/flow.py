@@ -26,7 +26,15 @@ if TYPE_CHECKING:
     from armature.search.profile import Profile
     from armature.workload.trace import Trace
 
-__all__ = ["EstimatorKind", "Runnable", "generate", "plan_request", "runnable", "select_candidate"]
+__all__ = [
+    "EstimatorKind",
+    "Runnable",
+    "generate",
+    "plan_request",
+    "request_of",
+    "runnable",
+    "select_candidate",
+]
 
 EstimatorKind = Literal["auto", "silicon", "roofline"]
 
@@ -146,7 +154,7 @@ def select_candidate(
     from armature.perf.choose import estimator_for
     from armature.search.select import engines_of, same_engines, selected
 
-    request, candidate = _request_of(profile), profile.candidate(id)
+    request, candidate = request_of(profile), profile.candidate(id)
     engines = facts = None
     if not same_engines(profile, candidate):
         with contextlib.suppress(ModelUnknown):
@@ -158,7 +166,7 @@ def select_candidate(
     return chosen, graph
 
 
-def _request_of(profile: Profile) -> DynamoGraphDeploymentRequest:
+def request_of(profile: Profile) -> DynamoGraphDeploymentRequest:
     from armature.api import check
     from armature.api.v1beta1 import DynamoGraphDeploymentRequest
 

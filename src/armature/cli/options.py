@@ -121,7 +121,7 @@ Output = Annotated[
         "--output",
         "--save-dir",
         metavar="DIR",
-        help="Write dgd.yaml, profile.json, candidates.csv, pareto.csv, extras.yaml there.",
+        help="Write dgd.yaml, profile.json, report.html, candidates.csv, pareto.csv, extras.yaml there.",
     ),
 ]
 Version = Annotated[ApiVersion, typer.Option("--api-version", help="API version of the graph.")]

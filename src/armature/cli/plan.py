@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,6 +19,7 @@ __all__ = ["graph_files", "graph_yaml", "plan_answer", "register"]
 
 _CANDIDATE = typer.Option(metavar="N|ID", help="Build this candidate of the table, not the pick.")
 _WRITE = typer.Option("--write-request", help="Print the request as a file, and plan nothing.")
+_OPEN = typer.Option("--open", help="Show the plan as a page in the browser.")
 
 
 def register(app: typer.Typer) -> None:
@@ -50,6 +51,7 @@ def plan(
     price: options.Price = None,
     candidate: Annotated[str | None, _CANDIDATE] = None,
     output: options.Output = None,
+    open_browser: Annotated[bool, _OPEN] = False,
     api_version: options.Version = "v1beta1",
     as_json: options.Json = False,
     strict_sla: Annotated[bool, typer.Option("--strict-sla", help="Exit 5 when the SLA is missed.")] = False,
@@ -96,32 +98,41 @@ def plan(
         print_plan(profile, console(), width=output_width(width), notes=notes)
     if output is not None:
         say(f"wrote {', '.join(str(path) for path in written)}")
+    if open_browser:
+        from armature.cli.page import open_page
+
+        say(open_page(profile, graph, api_version, output))
     chosen = profile.picked if candidate is None else candidate_named(profile, candidate)
     if strict_sla and not (chosen.meets_sla and chosen.carries_load):
         raise SlaMissed(_missed(chosen.margins), "Loosen the target, lower the load or give more GPUs.")
 
 
 def graph_files(profile: Profile, graph: Graph, api_version: options.ApiVersion) -> dict[str, bytes]:
-    """What `-o DIR` writes, by file name: the graph, the profile, its candidates and its front as tables, and, when
-    there are any, the objects beside the graph."""
+    """What `-o DIR` writes, by file name: the graph, the profile, its candidates and its front as tables, the page,
+    and, when there are any, the objects beside the graph."""
+    from armature.api import to_yaml_documents
+    from armature.cli.page import PAGE, report_page
     from armature.report.csv import candidates_csv, pareto_csv
 
     *extras, dgd = _documents(graph, api_version)
     files = {
-        "dgd.yaml": _yaml([dgd]),
+        "dgd.yaml": to_yaml_documents([dgd]).encode(),
         "profile.json": profile.to_json(),
         "candidates.csv": candidates_csv(profile),
         "pareto.csv": pareto_csv(profile),
+        PAGE: report_page(profile, graph, api_version),
     }
     if extras:
-        files["extras.yaml"] = _yaml(extras)
+        files["extras.yaml"] = to_yaml_documents(extras).encode()
     return files
 
 
 def graph_yaml(graph: Graph, api_version: options.ApiVersion, *, extras: bool = False) -> bytes:
     """The graph alone, or after the objects that it needs, as YAML."""
+    from armature.api import to_yaml_documents
+
     documents = _documents(graph, api_version)
-    return _yaml(documents if extras else documents[-1:])
+    return to_yaml_documents(documents if extras else documents[-1:]).encode()
 
 
 def plan_answer(
@@ -141,13 +152,6 @@ def _documents(graph: Graph, api_version: options.ApiVersion) -> list[dict[str, 
     from armature.graph.build import to_documents
 
     return to_documents(graph, "nvidia.com/v1beta1" if api_version == "v1beta1" else "nvidia.com/v1alpha1")
-
-
-def _yaml(documents: Sequence[Mapping[str, Any]]) -> bytes:
-    import yaml
-
-    text: str = yaml.safe_dump_all(documents, sort_keys=False, allow_unicode=True, width=100)
-    return text.encode()
 
 
 def _missed(margins: Sequence[Any]) -> str:

@@ -5,7 +5,7 @@ ASCII only, so that the picture is the same in a terminal, a log and a bug repor
 
 from __future__ import annotations
 
-from armature.report.words import amount
+from armature.report.words import amount, yield_title
 from armature.search.profile import Candidate, Profile
 
 __all__ = ["front_picture"]
@@ -45,20 +45,13 @@ def front_picture(profile: Profile, width: int = 76, height: int = 14) -> str:
     for (row, column), mark in marks:
         grid[row][column] = _over(grid[row][column], mark)
 
-    lines = [_y_title(profile)]
+    lines = [yield_title(profile)]
     for row, line in enumerate(grid):
         lines.append(f"{labels.get(row, ''):>{margin}} |{''.join(line)}".rstrip())
     lines.append(f"{'':>{margin}} +{'-' * columns}")
     lines.append(_x_labels(right, margin, columns))
     lines.append(_key(profile, {mark for line in grid for mark in line}, target is not None, width))
     return "\n".join(lines)
-
-
-def _y_title(profile: Profile) -> str:
-    """What `Candidate.front_y` counts: GPUs used when a load was asked, else every GPU of the budget."""
-    if profile.workload.get("request_rate") or profile.workload.get("concurrency"):
-        return "tokens/s/GPU"
-    return f"tokens/s/GPU, of all {profile.gpus_budget} GPUs"
 
 
 def _marks(profile: Profile) -> list[tuple[Candidate, str]]:

@@ -20,9 +20,13 @@ from armature.report.words import (
     Glyphs,
     amount,
     band,
+    gpus,
     layout,
     load,
     plain,
+    pools,
+    summary,
+    targets,
 )
 from armature.search.considered import considered_text
 from armature.search.profile import Candidate, Profile
@@ -69,7 +73,7 @@ def plan_lines(
         Line(""),
         *(Line(text, "cyan" if text[:1].isalpha() else "") for text in _picture(profile, width)),
         Line(""),
-        Line(f"Choice: {layout(pick, glyphs)}, {_gpus(pick.gpus)}: {_summary(pick)}", _style(pick)),
+        Line(f"Choice: {layout(pick, glyphs)}, {gpus(pick.gpus)}: {summary(pick)}", _style(pick)),
         *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
         *_list("Trace", trace_sentences(profile, glyphs), 2, width, glyphs),
         *_list("Why", profile.reasons, _MAX_REASONS, width, glyphs),
@@ -79,24 +83,12 @@ def plan_lines(
 
 
 def _header(profile: Profile, glyphs: Glyphs) -> str:
-    names = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "request"}
-    targets = [
-        f"{name} {glyphs.at_most} {amount(float(profile.sla[key]))} ms"
-        for key, name in names.items()
-        if key in profile.sla
-    ]
-    if profile.sla.get("optimize") == "latency":
-        targets.append("lowest latency")
-    pools = ", ".join(
-        f"{pool.gpus}{glyphs.times}{pool.sku}" + (" (estimated)" if pool.estimated else "")
-        for pool in profile.inventory
-    )
     sources = sorted({candidate.source for candidate in profile.candidates})
     parts = [
         f"{profile.name}: {profile.model}",
         load(profile, glyphs),
-        ", ".join(targets) or "no SLA stated",
-        f"{pools}, {profile.inventory_source}",
+        targets(profile, glyphs),
+        pools(profile, glyphs),
         f"numbers: {' and '.join(sources)}",
     ]
     return f" {glyphs.dot} ".join(parts)
@@ -121,20 +113,6 @@ def _table(profile: Profile, width: int, glyphs: Glyphs) -> Iterable[Line]:
 
 def _picture(profile: Profile, width: int) -> list[str]:
     return front_picture(profile, min(width, 100), 13).splitlines()
-
-
-def _gpus(count: int) -> str:
-    return f"{count} GPU{'s' if count != 1 else ''}"
-
-
-def _summary(pick: Candidate) -> str:
-    if any(not margin.met for margin in pick.margins):
-        return "the closest there is, but it MISSES the SLA"
-    if not pick.carries_load:
-        return "the closest there is, but it does NOT carry the load"
-    if not pick.margins:
-        return "the best found"
-    return "meets the SLA, but is at risk" if pick.at_risk else "meets the SLA"
 
 
 def _style(candidate: Candidate) -> str:

@@ -17,11 +17,18 @@ __all__ = [
     "Glyphs",
     "amount",
     "band",
+    "gpus",
     "layout",
     "load",
     "plain",
+    "pools",
+    "summary",
+    "targets",
     "verdict",
+    "yield_title",
 ]
+
+TARGET_NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "request"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +120,46 @@ def load(profile: Profile, glyphs: Glyphs) -> str:
     if workload.get("concurrency"):
         words.append(f"{workload['concurrency']:,.0f} in flight")
     return ", ".join(words)
+
+
+def targets(profile: Profile, glyphs: Glyphs) -> str:
+    """The SLA in words: `TTFT ≤ 2,000 ms, ITL ≤ 40 ms`."""
+    words = [
+        f"{name} {glyphs.at_most} {amount(float(profile.sla[key]))} ms"
+        for key, name in TARGET_NAMES.items()
+        if key in profile.sla
+    ]
+    if profile.sla.get("optimize") == "latency":
+        words.append("lowest latency")
+    return ", ".join(words) or "no SLA stated"
+
+
+def pools(profile: Profile, glyphs: Glyphs) -> str:
+    """The GPUs in words: `8×h200_sxm, stated`."""
+    words = ", ".join(
+        f"{pool.gpus}{glyphs.times}{pool.sku}" + (" (estimated)" if pool.estimated else "")
+        for pool in profile.inventory
+    )
+    return f"{words}, {profile.inventory_source}"
+
+
+def gpus(count: int) -> str:
+    return f"{count} GPU{'s' if count != 1 else ''}"
+
+
+def summary(candidate: Candidate) -> str:
+    """What there is to say of a pick in half a sentence."""
+    if any(not margin.met for margin in candidate.margins):
+        return "the closest there is, but it MISSES the SLA"
+    if not candidate.carries_load:
+        return "the closest there is, but it does NOT carry the load"
+    if not candidate.margins:
+        return "the best found"
+    return "meets the SLA, but is at risk" if candidate.at_risk else "meets the SLA"
+
+
+def yield_title(profile: Profile) -> str:
+    """What `Candidate.front_y` counts: GPUs used when a load was asked, else every GPU of the budget."""
+    if profile.workload.get("request_rate") or profile.workload.get("concurrency"):
+        return "tokens/s/GPU"
+    return f"tokens/s/GPU, of all {profile.gpus_budget} GPUs"

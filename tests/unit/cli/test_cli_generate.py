@@ -61,6 +61,7 @@ def test_files_are_those_of_a_plan_and_select_reads_them(run, tmp_path, capsys):
         "dgd.yaml",
         "pareto.csv",
         "profile.json",
+        "report.html",
     ]
     profile = Profile.read(out / "profile.json")
     assert profile.reasons[0].startswith("Not optimised")
