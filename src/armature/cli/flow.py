@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,9 +19,11 @@ from armature.errors import ArmatureError, InvalidInput, ModelUnknown, Problem
 if TYPE_CHECKING:
     from armature.api.v1beta1 import DynamoGraphDeployment, DynamoGraphDeploymentRequest
     from armature.graph.build import Graph
+    from armature.hardware.catalog import Gpu
     from armature.hardware.inventory import Inventory
     from armature.model.facts import ModelFacts
     from armature.perf.estimate import Estimator
+    from armature.search.candidates import Swept
     from armature.search.direct import Wanted
     from armature.search.profile import Profile
     from armature.workload.trace import Trace
@@ -29,10 +31,12 @@ if TYPE_CHECKING:
 __all__ = [
     "EstimatorKind",
     "Runnable",
+    "Searched",
     "generate",
     "plan_request",
     "request_of",
     "runnable",
+    "search_request",
     "select_candidate",
 ]
 
@@ -49,6 +53,51 @@ class Runnable:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Searched:
+    """One search: the request with its defaults filled, the profile, and what it takes to ask on."""
+
+    request: DynamoGraphDeploymentRequest
+    profile: Profile
+    swept: Swept
+    estimator: Estimator
+
+    def advised(self, *, catalogue: Iterable[Gpu] = ()) -> Profile:
+        """The profile with what would change it; catalogue: other GPUs to look at where nothing meets the SLA."""
+        from armature.search.advice import advised
+
+        return advised(self.profile, self.swept, self.estimator, catalogue=catalogue)
+
+
+def search_request(
+    request: DynamoGraphDeploymentRequest,
+    *,
+    hardware_text: str | None = None,
+    offline: bool = False,
+    estimator: EstimatorKind | Estimator = "auto",
+    prices: Mapping[str, float] | None = None,
+    env: Mapping[str, str] | None = None,
+    discover: Callable[[], Inventory | None] | None = None,
+) -> Searched:
+    """The search for a request; parameters and errors are those of `plan_request`."""
+    from msgspec import structs
+
+    from armature.perf.choose import estimator_for
+    from armature.search.engines import engines_for
+    from armature.search.question import question_of
+    from armature.search.rapid import profile_for, sweep
+
+    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
+    question = question_of(request, inventory, facts, prices=prices, trace=trace)
+    source = estimator_for(estimator) if isinstance(estimator, str) else estimator
+    swept = sweep(question, engines_for(question, source))
+    profile = profile_for(request, swept, source)
+    if request.spec.search_strategy == "thorough":
+        note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
+        profile = structs.replace(profile, notes=(*profile.notes, note))
+    return Searched(request, profile, swept, source)
+
+
 def plan_request(
     request: DynamoGraphDeploymentRequest,
     *,
@@ -57,6 +106,7 @@ def plan_request(
     estimator: EstimatorKind | Estimator = "auto",
     prices: Mapping[str, float] | None = None,
     candidate: str | None = None,
+    advice: bool = False,
     env: Mapping[str, str] | None = None,
     discover: Callable[[], Inventory | None] | None = None,
 ) -> tuple[Profile, Graph]:
@@ -64,25 +114,26 @@ def plan_request(
 
     candidate: an id, or a number in the table of the plan. estimator: a kind, or one that others use too.
     hardware_text: GPUs as `--hardware` takes them, in place of what the request states. prices: per GPU-hour by
-    SKU. env: the environment to read caches and tokens from. discover: looks up this machine's GPUs.
+    SKU. advice: whether the profile says what would change it. env: the environment to read caches and tokens from.
+    discover: looks up this machine's GPUs.
     Raises InvalidInput, ModelUnknown, HardwareUnknown, NothingFits or PreflightFailed.
     """
-    from msgspec import structs
-
     from armature.graph.build import build
     from armature.graph.preflight import require
-    from armature.perf.choose import estimator_for
     from armature.report import candidate_named
-    from armature.search.rapid import profile as search
 
-    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
-    source = estimator_for(estimator) if isinstance(estimator, str) else estimator
-    profile = search(request, inventory, facts, source, prices=prices or {}, trace=trace)
-    if request.spec.search_strategy == "thorough":
-        note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
-        profile = structs.replace(profile, notes=(*profile.notes, note))
+    searched = search_request(
+        request,
+        hardware_text=hardware_text,
+        offline=offline,
+        estimator=estimator,
+        prices=prices,
+        env=env,
+        discover=discover,
+    )
+    profile = searched.advised() if advice else searched.profile
     chosen = None if candidate is None else candidate_named(profile, candidate).id
-    graph = build(profile, request, candidate_id=chosen)
+    graph = build(profile, searched.request, candidate_id=chosen)
     require(graph, profile)
     return profile, graph
 

@@ -82,6 +82,7 @@ def plan(
             estimator=estimator,
             prices=parse_prices(price or [], os.environ),
             candidate=candidate,
+            advice=True,
         )
     except InvalidInput as error:
         raise in_option_names(error, asked) from None

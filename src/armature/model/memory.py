@@ -58,7 +58,8 @@ class Fit:
 
     Bytes are per GPU. kv_room_tokens: tokens of full context that fit per attention-DP rank; 0 when it does not
     fit. max_sequences: requests of the asked length that fit per rank. gpus_needed: the smallest number of GPUs
-    of one worker that would fit (None when none up to MAX_GPUS would).
+    of one worker that would fit (None when none up to MAX_GPUS would). lacking_bytes_per_gpu: what is missing for the
+    asked requests; 0 when it fits.
     """
 
     fits: bool
@@ -69,6 +70,7 @@ class Fit:
     max_sequences: int
     gpus_needed: int | None
     reason: str
+    lacking_bytes_per_gpu: int = 0
 
 
 def weight_bytes_per_gpu(facts: ModelFacts, parallelism: Parallelism) -> int:
@@ -167,7 +169,7 @@ def fit(
     )
     return Fit(
         False, result.weight_bytes_per_gpu, result.reserve_bytes_per_gpu, result.kv_room_bytes_per_gpu, 0, 0,
-        smallest.gpus if smallest else None, f"{result.reason}; {advice}",
+        smallest.gpus if smallest else None, f"{result.reason}; {advice}", result.lacking_bytes_per_gpu,
     )  # fmt: skip
 
 
@@ -216,7 +218,8 @@ def _fit(
     each = kv_bytes_per_sequence(facts, parallelism, tokens, kv_dtype)
     if room < wanted * each:
         reason = _why_not(parallelism, weights, reserve, usable, wanted, tokens, each)
-        return Fit(False, weights, reserve, max(0, room), 0, 0, None, reason)
+        lacking = math.ceil(wanted * each - room)
+        return Fit(False, weights, reserve, max(0, room), 0, 0, None, reason, lacking)
     held = _sequences_held(facts, parallelism, prefill_tokens, usable - weights, each)
     room_tokens = math.floor(room / each * tokens) if each > 0 else 0
     reason = (

@@ -29,7 +29,8 @@ from armature.report.words import (
     targets,
 )
 from armature.search.considered import considered_text
-from armature.search.profile import Candidate, Profile
+from armature.search.pick import EQUAL
+from armature.search.profile import Candidate, Profile, Relaxation
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,9 +78,37 @@ def plan_lines(
         *_wrapped(_figures(pick, glyphs), width, "  ", "  "),
         *_list("Trace", trace_sentences(profile, glyphs), 2, width, glyphs),
         *_list("Why", profile.reasons, _MAX_REASONS, width, glyphs),
+        *change_lines(profile, width, glyphs),
         *_list("Notes", _notes(profile, notes), _MAX_NOTES, width, glyphs, style="dim"),
     ]
     return tuple(lines) if unicode else tuple(Line(plain(line.text), line.style) for line in lines)
+
+
+def change_lines(profile: Profile, width: int, glyphs: Glyphs, most: int = 3) -> Iterable[Line]:
+    """What would change the choice: what would meet the SLA where it is missed, else the steps worth taking."""
+    if profile.suggestions:
+        said = [suggestion.text for suggestion in profile.suggestions]
+        yield from _list("What would meet it", said, max(most, 5), width, glyphs)
+        return
+    if not profile.relaxations:
+        return
+    said = [step.text for step in profile.relaxations if worth_saying(step, profile)][:most]
+    nothing = "No step of 10 % or of one GPU would change anything for the better."
+    yield from _list("What one step would change", said or [nothing], most, width, glyphs)
+
+
+def worth_saying(step: Relaxation, profile: Profile) -> bool:
+    """A step that buys something, or a tighter one that costs nothing; GPUs that a plan for a load leaves unused are
+    no news."""
+    if step.relaxes or step.buys:
+        return step.buys
+    loaded = "request_rate" in profile.workload or "concurrency" in profile.workload
+    return (
+        step.outcome.meets_sla
+        and step.gpus_saved >= 0
+        and not (loaded and step.what == "gpus")
+        and (loaded or step.tokens_per_s_gain > -EQUAL)
+    )
 
 
 def _header(profile: Profile, glyphs: Glyphs) -> str:
@@ -131,6 +160,8 @@ def _figures(pick: Candidate, glyphs: Glyphs) -> str:
     ]
     if pick.cost_per_million_tokens is not None:
         parts.append(f"{amount(pick.cost_per_million_tokens)} per million tokens")
+    if pick.joules_per_token is not None:
+        parts.append(f"{glyphs.at_most} {amount(pick.joules_per_token)} J/token at board power")
     return f" {glyphs.dot} ".join(parts)
 
 

@@ -93,6 +93,7 @@ class Swept:
             source=max((engine.times.source for engine in engines), key=SOURCES.index),
             notes=_notes(groups, engines),
             cost_per_million_tokens=self._cost(groups, tokens_per_s),
+            joules_per_token=_joules_per_token(groups, engines, tokens_per_s),
             front_y=tokens_per_s / (gpus if self.question.loaded else self.question.inventory.total_gpus),
             several_pools=len(self.question.inventory.pools) > 1,
         )
@@ -145,14 +146,16 @@ class Swept:
 
 def kept_rows(swept: Swept, order: npt.NDArray[np.intp]) -> tuple[list[int], list[int]]:
     """(rows to keep, best first; rows of the front by rising tokens/s/user). A long front is thinned evenly; its ends
-    stay. The best row of each kind of layout is kept, up to MOST_LAYOUTS."""
+    stay. The best row of each kind of layout is kept, up to MOST_LAYOUTS, and that of each mode."""
     front = pareto_front(*swept.front_xy)
     if len(front) > MOST_FRONT:
         front = front[np.unique(np.linspace(0, len(front) - 1, MOST_FRONT).round().astype(np.intp))]
     keys = layout_keys(swept.points)[order]
     _, first = np.unique(keys, return_index=True)
     best = order[np.sort(first)][:MOST_LAYOUTS]
-    keep = set(best.tolist()) | set(front.tolist())
+    modes = swept.points.prefill[order] >= 0
+    of_each_mode = [int(order[modes == mode][0]) for mode in (False, True) if (modes == mode).any()]
+    keep = set(best.tolist()) | set(front.tolist()) | set(of_each_mode)
     return [row for row in order.tolist() if row in keep], front.tolist()
 
 
@@ -165,6 +168,16 @@ def _notes(groups: Sequence[Group], engines: Sequence[Engine]) -> tuple[str, ...
         for note in engine.times.notes
     ]
     return tuple(dict.fromkeys(said))
+
+
+def _joules_per_token(
+    groups: Sequence[Group], engines: Sequence[Engine], tokens_per_s: float
+) -> float | None:
+    """Rated board power of all GPUs over output tokens per second; None when nothing is put out."""
+    watts = sum(
+        group.gpus * engine.pool.gpu.board_power_w for group, engine in zip(groups, engines, strict=True)
+    )
+    return watts / tokens_per_s if tokens_per_s > 0 and watts > 0 else None
 
 
 def _number(value: float, band: Band) -> Number:

@@ -15,7 +15,7 @@ from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.question import Question
 from armature.search.space import reaches, runs
 
-__all__ = ["Engines", "Kind", "engines_for"]
+__all__ = ["Engines", "Kind", "engines_for", "worker_fit"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +88,12 @@ def _fits(
     for p in shapes:
         whole = _fit(question, p, pool, kv_dtype)
         yield p, whole, _fit(question, p, pool, kv_dtype, prompts_only=True)
+
+
+def worker_fit(question: Question, p: Parallelism, pool: Pool, *, prompts_only: bool = False) -> Fit:
+    """How one worker's memory is used in this pool; one that only prefills holds prompts alone."""
+    kv_dtype = default_kv_dtype(question.facts, pool.gpu.has_fp8)
+    return _fit(question, p, pool, kv_dtype, prompts_only=prompts_only)
 
 
 def _fit(question: Question, p: Parallelism, pool: Pool, kv_dtype: str, *, prompts_only: bool = False) -> Fit:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
+from armature.perf.queueing import MAX_UTILISATION
+from armature.search.binding import Binding
 from armature.search.pick import EQUAL
-from armature.search.profile import Candidate, Margin
+from armature.search.profile import Candidate, Margin, ModeContrast
+from armature.search.question import Question
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["amount", "layout_text", "reasons"]
+__all__ = ["NAMES", "amount", "difference", "layout_text", "miss", "misses", "reasons"]
 
 NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "End-to-end latency"}
 
@@ -42,23 +43,32 @@ def layout_text(candidate: Candidate, beside: Candidate | None = None) -> str:
 def reasons(
     pick: Candidate,
     runner_up: Candidate | None,
-    candidates: Sequence[Candidate],
-    workload: Workload,
-    sla: Sla,
-    budget: int,
+    other: Candidate | None,
+    question: Question,
+    bound: Binding,
+    modes: ModeContrast | None = None,
 ) -> tuple[str, ...]:
-    """Sentences for a person, the most important first."""
-    said = [_rule(pick, workload, sla, budget), *_targets(pick)]
+    """Sentences for a person, the most important first. other: the best of the mode that lost."""
+    workload, sla = question.workload, question.sla
+    said = [
+        _rule(pick, workload, sla, question.inventory.total_gpus),
+        *_missed(pick),
+        *_bound(pick, bound, question),
+        *_at_risk(pick),
+    ]
     if runner_up is not None:
         said.append(
-            f"Runner-up: {layout_text(runner_up, pick)}: {_difference(runner_up, pick, workload, sla)}."
+            f"Runner-up: {layout_text(runner_up, pick)}: {difference(runner_up, pick, workload, sla)}."
         )
-    other = next((c for c in candidates if c.mode != pick.mode), None)
-    if other is not None and (runner_up is None or other.id != runner_up.id):
+    if other is not None:
+        same = runner_up is not None and runner_up.id == other.id
         mode = "Aggregated" if other.mode == "agg" else "Disaggregated"
-        said.append(
-            f"{mode} lost: its best, {layout_text(other, pick)}: {_difference(other, pick, workload, sla)}."
+        lost = (
+            "it is the runner-up"
+            if same
+            else f"its best, {layout_text(other, pick)}: {difference(other, pick, workload, sla)}"
         )
+        said.append(f"{mode} lost: {lost}." + (f" {_contrast(pick, other, modes)}" if modes else ""))
     return tuple(said)
 
 
@@ -83,7 +93,7 @@ def _load(workload: Workload) -> str:
     return f"{workload.concurrency:g} concurrent requests" if workload.concurrency is not None else ""
 
 
-def _targets(pick: Candidate) -> list[str]:
+def _missed(pick: Candidate) -> list[str]:
     said = [
         f"{NAMES[m.name]} is missed: {amount(m.predicted)} ms predicted, {amount(m.target)} ms asked ({m.ratio:.2f} x)."
         for m in pick.margins
@@ -92,23 +102,71 @@ def _targets(pick: Candidate) -> list[str]:
     if not pick.carries_load:
         carried = f"{pick.request_rate:,.2f} requests/s with {pick.concurrency:,.0f} in flight"
         said.append(f"The load is missed: it carries {carried}.")
-    met = sorted((m for m in pick.margins if m.met), key=lambda m: -m.ratio)
-    if met:
-        binding, *rest = met
-        said.append(
-            f"{NAMES[binding.name]} binds: {amount(binding.predicted)} of {amount(binding.target)} ms"
-            + "".join(f"; {_inside(m)} {_spare(m)}" for m in rest)
-            + "."
-        )
-    if pick.at_risk:
-        highs = {"ttft_ms": pick.ttft_ms.high, "itl_ms": pick.itl_ms.high, "e2e_ms": pick.e2e_ms.high}
-        risky = [
-            f"{_inside(m)} may reach {highs[m.name]:,.0f} ms"
-            for m in pick.margins
-            if highs[m.name] > m.target
-        ]
-        said.append(f"At risk: within the estimate's 80 % band, {' and '.join(risky)}.")
     return said
+
+
+def _bound(pick: Candidate, bound: Binding, question: Question) -> list[str]:
+    """What binds, and what the targets that are met have to spare."""
+    met = sorted((m for m in pick.margins if m.met), key=lambda m: -m.ratio)
+    said = []
+    if bound.smaller is not None:
+        smaller = bound.smaller
+        said.append(
+            f"{_binding_name(bound.kind)} binds: the best on fewer GPUs, {layout_text(smaller, pick)} on "
+            f"{smaller.gpus}, {difference(smaller, pick, question.workload, question.sla)}."
+        )
+    elif bound.kind in ("memory", "batch"):
+        tokens = question.workload.isl + question.workload.osl
+        what = "a worker's KV cache" if bound.kind == "memory" else "a worker"
+        said.append(f"{'KV memory' if bound.kind == 'memory' else 'The batch'} binds: {what} holds at most "
+                    f"{bound.requests:,} requests of {tokens:,} tokens.")  # fmt: skip
+    elif bound.kind == "prefill":
+        said.append(
+            f"Prefill binds: it works {100 * bound.busy:.0f} % of the time, and may at most "
+            f"{100 * MAX_UTILISATION:.0f} % before its queue grows too long."
+        )
+    elif bound.kind == "gpus" and question.sla.targets:
+        said.append("The number of GPUs binds, no target does.")
+    if not met:
+        return said
+    first, *rest = met
+    spare = "".join(f"; {_inside(m)} {_spare(m)}" for m in rest)
+    if bound.kind == first.name and bound.smaller is None:
+        said.append(
+            f"{NAMES[first.name]} binds: {amount(first.predicted)} of {amount(first.target)} ms{spare}."
+        )
+    else:
+        said.append(f"{NAMES[first.name]} is {amount(first.predicted)} of {amount(first.target)} ms{spare}.")
+    return said
+
+
+def _binding_name(kind: str) -> str:
+    return NAMES.get(kind, "The load")
+
+
+def _at_risk(pick: Candidate) -> list[str]:
+    if not pick.at_risk:
+        return []
+    highs = {"ttft_ms": pick.ttft_ms.high, "itl_ms": pick.itl_ms.high, "e2e_ms": pick.e2e_ms.high}
+    risky = [
+        f"{_inside(m)} may reach {highs[m.name]:,.0f} ms" for m in pick.margins if highs[m.name] > m.target
+    ]
+    return [f"At risk: within the estimate's 80 % band, {' and '.join(risky)}."]
+
+
+def _contrast(pick: Candidate, other: Candidate, modes: ModeContrast) -> str:
+    """The numbers that decide between the modes; `other` is of the mode that lost."""
+    agg, disagg = (pick, other) if pick.mode == "agg" else (other, pick)
+    gpus, idle = modes.prefill_gpus, (1.0 - modes.prefill_busy) * modes.prefill_gpus
+    busy = f"works {100 * modes.prefill_busy:.0f} % of the time ({amount(idle)} of its {_gpus(gpus)} idle)"
+    moved = (
+        f"moving a prompt's KV cache takes {amount(modes.transfer_ms)} ms "
+        f"({amount(modes.transfer_itl_ms)} of {amount(disagg.itl_ms.value)} ms ITL)"
+    )
+    shared = f"{amount(modes.interference_itl_ms)} of {amount(agg.itl_ms.value)} ms ITL"
+    if other.mode == "disagg":
+        return f"Its prefill {busy} and {moved}; aggregated gives {shared} to prompts in the same steps."
+    return f"Prompts in the same steps take {shared}; disaggregated, prefill {busy} and {moved}."
 
 
 def _spare(margin: Margin) -> str:
@@ -124,22 +182,54 @@ def _gpus(count: int) -> str:
     return f"{count} GPU{'' if count == 1 else 's'}"
 
 
+def difference(other: Candidate, pick: Candidate, workload: Workload, sla: Sla) -> str:
+    """What the rule that chose the pick holds against `other`, and its price where it has another one."""
+    return _difference(other, pick, workload, sla) + _dearer(other, pick)
+
+
 def _difference(other: Candidate, pick: Candidate, workload: Workload, sla: Sla) -> str:
-    """What the rule that chose the pick holds against `other`."""
     if pick.meets_sla and not other.meets_sla:
-        return f"misses the SLA ({', '.join(_misses(other))})"
-    if not pick.meets_sla and _miss(other, workload) > (1 + EQUAL) * _miss(pick, workload):
-        return f"misses by {_miss(other, workload):.2f} x ({', '.join(_misses(other))})"
-    if sla.optimize == "latency":
-        return f"{_percent(other.e2e_ms.value, pick.e2e_ms.value)} end-to-end latency"
-    if _load(workload) and other.gpus != pick.gpus:
-        return f"{other.gpus} GPUs instead of {pick.gpus}"
-    if _load(workload):
-        return f"as many GPUs, {_percent(other.e2e_ms.value, pick.e2e_ms.value)} end-to-end latency"
-    return f"{_percent(other.tokens_per_s, pick.tokens_per_s)} tokens/s"
+        what = "misses the SLA" if any(not m.met for m in other.margins) else "does not carry the load"
+        return f"{what} ({', '.join(misses(other))})"
+    if not pick.meets_sla and miss(other, workload) > (1 + EQUAL) * miss(pick, workload):
+        return f"misses by {miss(other, workload):.2f} x ({', '.join(misses(other))})"
+    loaded = bool(_load(workload))
+    if loaded and sla.optimize != "latency" and other.gpus != pick.gpus:
+        return f"{_gpus(other.gpus)} instead of {pick.gpus}"
+    if loaded or sla.optimize == "latency":
+        value, reference, what = other.e2e_ms.value, pick.e2e_ms.value, "end-to-end latency"
+    else:
+        value, reference, what = other.tokens_per_s, pick.tokens_per_s, "tokens/s"
+    same = "as many GPUs, " if loaded and sla.optimize != "latency" else ""
+    tie = _tie(other, pick) if abs(value / reference - 1.0) < EQUAL else ""
+    return f"{same}within 1 % the same {what}, {tie}" if tie else f"{same}{_percent(value, reference)} {what}"
 
 
-def _misses(candidate: Candidate) -> list[str]:
+def _tie(other: Candidate, pick: Candidate) -> str:
+    """What decides between equals: GPUs, then kinds of worker, then stages, then latency (see `pick`); "" when the
+    first that differs does not speak for the pick, so that it was no tie."""
+    if other.gpus != pick.gpus:
+        return f"{_gpus(other.gpus)} instead of {pick.gpus}" if other.gpus > pick.gpus else ""
+    if other.mode != pick.mode:
+        return "and two kinds of worker instead of one" if pick.mode == "agg" else ""
+    theirs, ours = (max(group.pp for group in c.groups) for c in (other, pick))
+    if theirs != ours:
+        return f"and {theirs} pipeline stages instead of {ours}" if theirs > ours else ""
+    latencies = [amount(c.e2e_ms.value) for c in (other, pick)]
+    slower = other.e2e_ms.value > pick.e2e_ms.value and latencies[0] != latencies[1]
+    return f"{latencies[0]} instead of {latencies[1]} ms end to end" if slower else ""
+
+
+def _dearer(other: Candidate, pick: Candidate) -> str:
+    """`, 12.3 % more per token`: shown where prices are given and differ by more than no estimate can tell."""
+    ours, theirs = pick.cost_per_million_tokens, other.cost_per_million_tokens
+    if not ours or not theirs or abs(theirs / ours - 1.0) < EQUAL:
+        return ""
+    return f", {abs(theirs / ours - 1.0) * 100:.1f} % {'dearer' if theirs > ours else 'cheaper'} per token"
+
+
+def misses(candidate: Candidate) -> list[str]:
+    """Each target and load it misses, as words within a sentence."""
     missed = [
         f"{_inside(m)} {amount(m.predicted)} of {amount(m.target)} ms" for m in candidate.margins if not m.met
     ]
@@ -150,7 +240,7 @@ def _misses(candidate: Candidate) -> list[str]:
     )
 
 
-def _miss(candidate: Candidate, workload: Workload) -> float:
+def miss(candidate: Candidate, workload: Workload) -> float:
     """The largest of predicted to target and of asked to carried load: what orders plans that meet nothing."""
     asked, carried = workload.concurrency or 0.0, candidate.concurrency
     if workload.request_rate is not None:
@@ -160,6 +250,6 @@ def _miss(candidate: Candidate, workload: Workload) -> float:
 
 def _percent(value: float, reference: float) -> str:
     change = 100.0 * (value / reference - 1.0) if reference else 0.0
-    if abs(change) < 100.0 * EQUAL:
-        return "within 1 % the same"
+    if abs(change) < 0.05:
+        return "the same"
     return f"{abs(change):.1f} % {'more' if change > 0 else 'less'}"

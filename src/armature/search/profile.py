@@ -18,7 +18,20 @@ from armature.perf.speculative import Speculation
 from armature.perf.steptable import StepTable
 from armature.workload.summary import TraceSummary
 
-__all__ = ["PROFILE_VERSION", "Candidate", "Curves", "Group", "InventoryPool", "Margin", "Number", "Profile"]
+__all__ = [
+    "PROFILE_VERSION",
+    "Candidate",
+    "Curves",
+    "Group",
+    "InventoryPool",
+    "Margin",
+    "ModeContrast",
+    "Number",
+    "Outcome",
+    "Profile",
+    "Relaxation",
+    "Suggestion",
+]
 
 PROFILE_VERSION = 2
 Mode = Literal["agg", "disagg"]
@@ -94,7 +107,9 @@ class Candidate(msgspec.Struct, frozen=True):
     tokens. `front_y`: the other axis of the front beside tokens/s/user: tokens/s per GPU used when a load is asked, per
     GPU of the whole budget (PAR-02) when none is. `carries_load`: whether the asked rate or concurrency is carried
     (true when none was asked). several_pools: whether the inventory has more than one, so that words for the layout
-    have to name its SKUs.
+    have to name its SKUs. joules_per_token:
+    an upper bound per output token: every GPU at its rated board power, all the time; hosts and network are not in it.
+    None where the catalogue has no power.
     """
 
     id: str
@@ -119,11 +134,90 @@ class Candidate(msgspec.Struct, frozen=True):
     source: Source
     notes: tuple[str, ...] = ()
     cost_per_million_tokens: float | None = None
+    joules_per_token: float | None = None
     front_y: float = 0.0
     several_pools: bool = False
 
     def group(self, role: Role) -> Group | None:
         return next((group for group in self.groups if group.role == role), None)
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """What the search picks when one thing it was asked is different; fields as in `Candidate`."""
+
+    layout: str
+    mode: Mode
+    gpus: int
+    request_rate: float
+    concurrency: float
+    ttft_ms: float
+    itl_ms: float
+    e2e_ms: float
+    tokens_per_s: float
+    tokens_per_s_per_gpu: float
+    meets_sla: bool
+    carries_load: bool
+    cost_per_million_tokens: float | None = None
+    joules_per_token: float | None = None
+
+
+class Relaxation(msgspec.Struct, frozen=True):
+    """What one step buys, or costs: the search run again with one thing different.
+
+    what: a target (`ttft_ms`, `itl_ms`, `e2e_ms`), `gpus` of the pool `sku`, or `load`. to: the new value of it
+    (milliseconds, GPUs of the pool, requests/s or requests in flight); change: in shares of the old one, for GPUs the
+    difference. relaxes: whether the step asks less or gives more, so that the answer cannot be worse.
+    tokens_per_s_gain, e2e_gain, cost_gain (None without prices): shares, above 0 is better; gpus_saved: GPUs. buys:
+    whether the answer is better by the rule that chose the pick, by more than 1 %.
+    """
+
+    what: str
+    sku: str | None
+    change: float
+    to: float
+    relaxes: bool
+    buys: bool
+    outcome: Outcome
+    tokens_per_s_gain: float
+    gpus_saved: int
+    e2e_gain: float
+    cost_gain: float | None
+    text: str
+
+
+class Suggestion(msgspec.Struct, frozen=True):
+    """The nearest thing that would meet everything, found and verified by the same search; or that none does.
+
+    what: `gpus` or `sku` (`to` GPUs of `sku`), a target or `targets` (see `sla`), `load` (`to` requests/s or in
+    flight), or `targets_and_load`. holds: whether it meets the SLA and carries the load; false where nothing of the
+    kind was found, `to` being how far was looked. sla: the targets then asked, in milliseconds. outcome: the search's
+    pick for it.
+    """
+
+    what: str
+    sku: str | None
+    to: float
+    holds: bool
+    sla: dict[str, float]
+    outcome: Outcome
+    text: str
+
+
+class ModeContrast(msgspec.Struct, frozen=True):
+    """What decides between the best aggregated and the best disaggregated layout: ids, and numbers at their points.
+
+    transfer_ms: moving one prompt's KV cache to decode; transfer_itl_ms: its share of the mean ITL. prefill_busy: share
+    of the time that prefill works; prefill_gpus: how many GPUs that is about. interference_itl_ms: what prompts in the
+    same steps add to the aggregated mean ITL.
+    """
+
+    agg: str
+    disagg: str
+    transfer_ms: float
+    transfer_itl_ms: float
+    prefill_busy: float
+    prefill_gpus: int
+    interference_itl_ms: float
 
 
 class InventoryPool(msgspec.Struct, frozen=True):
@@ -164,6 +258,9 @@ class Profile(msgspec.Struct, frozen=True):
     trace: what the trace of the workload contained, when one was given. means_choice: what would have been picked had
     nothing been known of the load but its mean lengths and its rate; its id may not be among the candidates.
     speculation: how the engines draft, when they do; step tables then hold times per token.
+    binding: what keeps the pick from being better: a target, `load`, `memory`, `batch`, `prefill`, `gpus` or `none`
+    (see `search/binding.py`). modes: None where only one mode can be. relaxations and suggestions: filled by
+    `search.advice.advised`; suggestions only where the pick misses something.
     """
 
     version: int
@@ -189,6 +286,10 @@ class Profile(msgspec.Struct, frozen=True):
     curves: Curves
     step_tables: dict[str, StepTable]
     request: dict[str, Any] = {}
+    binding: str = "none"
+    modes: ModeContrast | None = None
+    relaxations: tuple[Relaxation, ...] = ()
+    suggestions: tuple[Suggestion, ...] = ()
     trace: TraceSummary | None = None
     means_choice: Candidate | None = None
     speculation: Speculation | None = None

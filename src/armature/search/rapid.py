@@ -21,8 +21,10 @@ from armature.model.facts import ModelFacts
 from armature.perf.estimate import Estimator
 from armature.perf.speculative import SpeculativeTimes
 from armature.perf.steptable import StepTable, sample
+from armature.search.binding import binding
 from armature.search.candidates import Swept, kept_rows
 from armature.search.considered import considered, surfaces
+from armature.search.contrast import contrast
 from armature.search.curves import curves
 from armature.search.engines import Engines, engines_for
 from armature.search.explain import reasons
@@ -33,7 +35,7 @@ from armature.search.question import Question, question_of
 from armature.search.sweep import Points, Surface, Verdicts, concatenate, judged_points, points, worst_ratio
 from armature.workload.trace import Trace
 
-__all__ = ["profile", "profile_of", "request_document", "step_table", "sweep"]
+__all__ = ["profile", "profile_for", "profile_of", "request_document", "step_table", "sweep"]
 
 
 def profile(
@@ -51,11 +53,15 @@ def profile(
     Raises NothingFits when no layout of the model fits the inventory.
     """
     question = question_of(request, inventory, facts, prices=prices, trace=trace)
-    found = profile_of(sweep(question, engines_for(question, estimator)))
-    found = structs.replace(found, request=request_document(request))
-    if question.trace is None:
+    return profile_for(request, sweep(question, engines_for(question, estimator)), estimator)
+
+
+def profile_for(request: v1beta1.DynamoGraphDeploymentRequest, swept: Swept, estimator: Estimator) -> Profile:
+    """The profile of the sweep that a request led to: with the request, and with what its trace did to the choice."""
+    found = structs.replace(profile_of(swept), request=request_document(request))
+    if swept.question.trace is None:
         return found
-    plain = question.with_means_only()
+    plain = swept.question.with_means_only()
     by_means = profile_of(sweep(plain, engines_for(plain, estimator))).picked
     return structs.replace(found, means_choice=by_means)
 
@@ -70,7 +76,7 @@ def sweep(
         parts.append(found)
         verdicts += judged
     found = concatenate(parts)
-    if not question.loaded and not verdicts.meet_everything and question.sla.targets:
+    if len(found) and not question.loaded and not verdicts.meet_everything and question.sla.targets:
         found = concatenate([found, *_closest(question, found, _kept(question, engines, keep))])
     return Swept(question=question, engines=engines, verdicts=verdicts, points=found)
 
@@ -100,6 +106,14 @@ def profile_of(swept: Swept) -> Profile:
     keys = layout_keys(swept.points)
     others = order[keys[order] != keys[order[0]]]
     runner_up = made[int(others[0])] if len(others) else None
+    disagg = swept.points.prefill[order] >= 0
+    lost = order[disagg != disagg[0]]
+    other = made[int(lost[0])] if len(lost) else None
+    modes = None
+    if other is not None:
+        first, second = (int(order[0]), int(lost[0])) if pick.mode == "agg" else (int(lost[0]), int(order[0]))
+        modes = contrast(swept, first, made[first], second, made[second])
+    bound = binding(swept, order)
     engines = _picked_engines(swept, int(order[0]))
     notes = [*inventory.notes, *question.facts.notes, *pick.notes]
     if question.trace is not None:
@@ -132,9 +146,7 @@ def profile_of(swept: Swept) -> Profile:
         pareto=tuple(made[row].id for row in front),
         pick=pick.id,
         runner_up=runner_up.id if runner_up else None,
-        reasons=reasons(
-            pick, runner_up, tuple(made[row] for row in rows), workload, sla, inventory.total_gpus
-        ),
+        reasons=reasons(pick, runner_up, other, question, bound, modes),
         considered=considered(question, swept.engines, swept.verdicts),
         notes=tuple(dict.fromkeys(notes)),
         curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], question.facts),
@@ -144,6 +156,8 @@ def profile_of(swept: Swept) -> Profile:
         },
         speculation=question.speculation,
         trace=question.trace.summary if question.trace is not None else None,
+        binding=bound.kind,
+        modes=modes,
     )
 
 

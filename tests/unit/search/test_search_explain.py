@@ -6,13 +6,14 @@ import json
 
 import pytest
 from msgspec import structs
+from search_ask import question
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
 from armature.api import default_request, load_documents
+from armature.search.binding import Binding
 from armature.search.explain import layout_text, reasons
 from armature.search.profile import Margin, Profile
 from armature.search.rapid import profile
-from armature.workload.shape import Sla, Workload
 
 
 def plan(*pools, facts=None, workload=None, sla=None) -> Profile:
@@ -54,7 +55,7 @@ def test_a_near_miss_shows_that_it_is_one():
     found = plan()
     margin = Margin("itl_ms", 40.0, 40.4, 1.01, False)
     missed = structs.replace(found.candidate(found.runner_up), meets_sla=False, margins=(margin,))
-    said = reasons(found.picked, missed, (found.picked,), Workload(), Sla(itl_ms=40.0), 8)
+    said = reasons(found.picked, missed, None, question(sla={"itl_ms": 40.0}), Binding("none"))
     assert said[-1].endswith("misses the SLA (ITL 40.4 of 40.0 ms).")
 
 
