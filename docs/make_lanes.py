@@ -2,7 +2,7 @@
 
 The library reads the tables of a system four times to find out (half a second), each time a process starts; the
 answer is the same as long as its version is. Run `python docs/make_lanes.py` when that version moves; a test compares
-two systems with the library's own answer, and for another version the file is not used.
+engines of two systems with the library's own, and for another version the file is not used.
 """
 
 from __future__ import annotations

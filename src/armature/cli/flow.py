@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from armature.graph.build import Graph
     from armature.hardware.inventory import Inventory
     from armature.model.facts import ModelFacts
+    from armature.perf.estimate import Estimator
     from armature.search.direct import Wanted
     from armature.search.profile import Profile
     from armature.workload.trace import Trace
@@ -62,12 +63,12 @@ def plan_request(
 
     from armature.graph.build import build
     from armature.graph.preflight import require
-    from armature.perf.choose import estimator_for
     from armature.report import candidate_named
     from armature.search.rapid import profile as search
 
     request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
-    profile = search(request, inventory, facts, estimator_for(estimator), prices=prices or {}, trace=trace)
+    source = _step_times(estimator, env)
+    profile = search(request, inventory, facts, source, prices=prices or {}, trace=trace)
     if request.spec.search_strategy == "thorough":
         note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
         profile = structs.replace(profile, notes=(*profile.notes, note))
@@ -93,15 +94,22 @@ def generate(
     """
     from armature.graph.build import build
     from armature.graph.preflight import require
-    from armature.perf.choose import estimator_for
     from armature.search.direct import direct_profile
 
     request, inventory, facts, trace = _looked_up(request, hardware_text, offline, None, discover)
-    source = estimator_for(estimator)
+    source = _step_times(estimator, None)
     profile = direct_profile(request, inventory, facts, source, wanted, prices=prices, trace=trace)
     graph = build(profile, request)
     require(graph, profile)
     return profile, graph
+
+
+def _step_times(kind: EstimatorKind, env: Mapping[str, str] | None) -> Estimator:
+    """Where step times come from; what measured tables say is kept between runs."""
+    from armature.perf.choose import estimator_for
+    from armature.perf.silicon import user_cache
+
+    return estimator_for(kind, cache=user_cache(os.environ if env is None else env))
 
 
 def _looked_up(
@@ -141,7 +149,6 @@ def select_candidate(
     from armature.graph.build import build
     from armature.graph.preflight import require
     from armature.model.resolve import resolve_model
-    from armature.perf.choose import estimator_for
     from armature.search.select import engines_of, same_engines, selected
 
     request, candidate = _request_of(profile), profile.candidate(id)
@@ -149,7 +156,7 @@ def select_candidate(
     if not same_engines(profile, candidate):
         with contextlib.suppress(ModelUnknown):
             facts = resolve_model(profile.model, offline=offline, env=os.environ)
-            engines = engines_of(profile, candidate, facts, estimator_for(estimator))
+            engines = engines_of(profile, candidate, facts, _step_times(estimator, None))
     chosen = selected(profile, id, engines, facts)
     graph = build(chosen, request)
     require(graph, chosen)

@@ -20,6 +20,7 @@ __all__ = [
     "BATCHES",
     "CHUNKS",
     "CONTEXTS",
+    "CONTEXT_BATCHES",
     "PRIORS",
     "TOKENS",
     "LatticeTimes",
@@ -53,6 +54,8 @@ _SMALL = (
 )
 # Requests decoded in one step, per attention-DP rank.
 BATCHES: tuple[int, ...] = (*_SMALL, 320, 384, 448, *_steps(512), 640, *_steps(768), 896, *_steps(1024))
+# Of these, where attention over the requests' contexts is measured; it has no tiles between.
+CONTEXT_BATCHES: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024)
 # Tokens of one prefill step. Beyond the tables of GEMMs (4,352 rows) attention bends the line.
 TOKENS: tuple[int, ...] = (
     *BATCHES,
@@ -61,7 +64,7 @@ TOKENS: tuple[int, ...] = (
     *(*_steps(32768), 36864, 40960, 49152, 57344, 65536, 81920, 98304, 114688, 131072),
 )
 # Tokens in the cache of a request that decodes.
-CONTEXTS: tuple[int, ...] = (1, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+CONTEXTS: tuple[int, ...] = (1, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 # New tokens of a chunk, and tokens of the same prompt before it.
 # fmt: off
 CHUNKS: tuple[int, ...] = (

@@ -18,6 +18,7 @@ from armature.perf.lattice import LatticeTimes
 from armature.perf.silicon import library
 from armature.perf.silicon.library import NoSiliconData
 from armature.perf.silicon.measure import compiled, measured
+from armature.perf.silicon.step_cache import StepCache
 
 __all__ = ["NoSiliconData", "SiliconEstimator", "supported"]
 
@@ -29,7 +30,8 @@ class SiliconEstimator:
 
     name = "silicon"
 
-    def __init__(self) -> None:
+    def __init__(self, cache: StepCache | None = None) -> None:
+        self._cache = cache
         self._kept: OrderedDict[tuple[object, ...], LatticeTimes | NoSiliconData] = OrderedDict()
         self._lock = threading.RLock()
 
@@ -38,12 +40,31 @@ class SiliconEstimator:
         with self._lock:
             answer = self._kept.pop(key, None)
             if answer is None:
-                answer = _answer(spec)
+                answer = self._answer(spec)
             self._kept[key] = answer
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         if isinstance(answer, NoSiliconData):
             raise NoSiliconData(answer.message, answer.mend)
+        return answer
+
+    def _answer(self, spec: EngineSpec) -> LatticeTimes | NoSiliconData:
+        """The measured lattice, or why there is none."""
+        try:
+            _require_tables(spec.gpu)
+        except NoSiliconData as error:
+            return error.with_traceback(None)
+        answer = self._cache.get(spec) if self._cache is not None else None
+        if answer is not None:
+            return answer
+        try:
+            with library.quiet():
+                answer = measured(spec)
+        except NoSiliconData as error:
+            # Without what it was raised from: a traceback holds on to the library's tables.
+            answer = NoSiliconData(error.message, error.mend, lasting=error.lasting)
+        if self._cache is not None:
+            self._cache.put(spec, answer)
         return answer
 
 
@@ -58,7 +79,7 @@ def supported(facts: ModelFacts, gpu: Gpu, backend: Backend) -> tuple[bool, str]
     for parallelism in _usual_layouts(facts):
         for kv_dtype in kv_dtypes:
             try:
-                _require_whole(gpu)
+                _require_tables(gpu)
                 with library.quiet():
                     compiled(EngineSpec(facts, gpu, backend, parallelism, kv_dtype))
             except NoSiliconData as error:
@@ -79,27 +100,19 @@ def _usual_layouts(facts: ModelFacts) -> Iterator[Parallelism]:
             yield Parallelism(tp=width)
 
 
-def _answer(spec: EngineSpec) -> LatticeTimes | NoSiliconData:
-    """The measured lattice, or why there is none."""
-    try:
-        _require_whole(spec.gpu)
-        with library.quiet():
-            return measured(spec)
-    except NoSiliconData as error:
-        return error.with_traceback(None)
-
-
 def _key(spec: EngineSpec) -> tuple[object, ...]:
     facts = spec.facts
     model = (facts.name, facts.config_dir, facts.weight_bytes, facts.quantisation)
     return (*model, spec.gpu, spec.backend, spec.parallelism, spec.kv_dtype)
 
 
-def _require_whole(gpu: Gpu) -> None:
-    """Raises NoSiliconData for a slice, a part with other memory or another link, or a product classed by a donor:
-    tables were measured on the whole GPU that the SKU names."""
+def _require_tables(gpu: Gpu) -> None:
+    """Raises NoSiliconData where the library is missing or has no system for the GPU; for a slice, a part with other
+    memory or another link, or a product classed by a donor: tables were measured on the whole GPU that the SKU
+    names."""
     known = GPUS.get(gpu.sku)
     if known is None or gpu.estimated:
         raise NoSiliconData(f"the tables are of another part than {gpu.name}")
     if (gpu.bandwidth_bytes_per_s, gpu.link) != (known.bandwidth_bytes_per_s, known.link):
         raise NoSiliconData(f"the tables are of {known.name} with other memory or another link")
+    library.require(gpu.sku)

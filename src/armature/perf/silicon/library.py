@@ -35,7 +35,7 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache, partial
-from importlib import metadata, resources
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +84,13 @@ class Handle:
         try:
             return float(self._engine.predict_prefill_latency(1, int(tokens + prior), int(prior)))
         except Exception as error:  # a foreign library: whatever it raises means that it has no answer
-            raise NoSiliconData(_cause(error)) from error
+            raise _refusal(error) from error
 
     def decode_ms(self, batch: float, context: float) -> float:
         try:
             return float(self._engine.decode_step_latency(int(batch), int(context), 2))
         except Exception as error:  # as above
-            raise NoSiliconData(_cause(error)) from error
+            raise _refusal(error) from error
 
 
 def installed() -> bool:
@@ -101,10 +101,21 @@ def version() -> str | None:
     """The library's version, without importing it; None where it is not installed."""
     if not installed():
         return None
+    from importlib import metadata
+
     try:
         return metadata.version(_PACKAGE.replace("_", "-"))
     except metadata.PackageNotFoundError:
         return None
+
+
+def require(sku: str) -> str:
+    """The library's name of a GPU. Raises NoSiliconData where it is not installed or has no tables of it."""
+    if not installed():
+        raise NoSiliconData("aiconfigurator-core is not installed", lasting=False)
+    if sku not in SYSTEMS:
+        raise NoSiliconData(f"there are no measured tables for {sku}")
+    return SYSTEMS[sku]
 
 
 def compile_handle(spec: EngineSpec, **modes: str) -> tuple[Handle, tuple[str, ...]]:
@@ -113,16 +124,12 @@ def compile_handle(spec: EngineSpec, **modes: str) -> tuple[Handle, tuple[str, .
     modes: the library's overrides (`kvcache_quant_mode`, `fmha_quant_mode`, `gemm_quant_mode`, `moe_quant_mode`).
     Raises NoSiliconData when the library is missing or refuses.
     """
-    if not installed():
-        raise NoSiliconData("aiconfigurator-core is not installed")
-    system = SYSTEMS.get(spec.gpu.sku)
-    if system is None:
-        raise NoSiliconData(f"there are no measured tables for {spec.gpu.sku}")
+    system = require(spec.gpu.sku)
     model, notes = model_path(spec.facts, *_bundle())
     try:
         engine, wire = _engine(system, spec, model, modes)
     except Exception as error:  # a foreign library: whatever it raises means that it has no answer
-        raise NoSiliconData(_cause(error)) from error
+        raise _refusal(error) from error
     _keep_open(system, spec.backend, engine, wire)
     return Handle(engine), notes
 
@@ -270,10 +277,11 @@ def _bundle() -> tuple[frozenset[str], Path]:
     return frozenset(DefaultHFModels), Path(package.origin).parent / "model_configs"
 
 
-def _cause(error: Exception) -> str:
+def _refusal(error: Exception) -> NoSiliconData:
     """The library's reason in one short line, without paths of this machine."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
         text = f"the library does not know {text}"
     text = text.split(" at /")[0].removeprefix("perf database error: ")
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    lasting = not isinstance(error, OSError | MemoryError) and "os error" not in text.lower()
+    return NoSiliconData(text if len(text) <= 160 else f"{text[:157]}...", lasting=lasting)

@@ -13,7 +13,16 @@ import numpy as np
 
 from armature.perf.estimate import Band, EngineSpec, Floats, Source
 from armature.perf.guards import TOLERANCE, Mended, above_floor, cheapest_of, never_falling
-from armature.perf.lattice import BATCHES, CHUNKS, CONTEXTS, PRIORS, TOKENS, LatticeTimes, rising
+from armature.perf.lattice import (
+    BATCHES,
+    CHUNKS,
+    CONTEXT_BATCHES,
+    CONTEXTS,
+    PRIORS,
+    TOKENS,
+    LatticeTimes,
+    rising,
+)
 from armature.perf.roofline import DECODE_BAND as ROOFLINE_DECODE_BAND
 from armature.perf.roofline import IDEAL, RooflineTimes
 from armature.perf.roofline import PREFILL_BAND as ROOFLINE_PREFILL_BAND
@@ -30,7 +39,6 @@ DECODE_BAND = Band(0.8, 1.35)
 
 # Dtypes whose arithmetic is quantised too. Weight-only formats (int4) may honestly lose to bf16 on large steps.
 QUANTISED = ("fp8", "fp4")
-_REFERENCE_CONTEXT = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,15 @@ def compiled(spec: EngineSpec) -> tuple[Handle, dict[str, str], tuple[str, ...]]
 def sampled(handle: Handle) -> Samples:
     """The library's answers at every node. Raises NoSiliconData where they are no times."""
     prefill = np.array([handle.prefill_ms(n) for n in TOKENS])
-    decode = np.array([[handle.decode_ms(b, c) for c in CONTEXTS] for b in BATCHES])
+    empty = np.array([handle.decode_ms(b, CONTEXTS[0]) for b in BATCHES])
+    # Matrix multiplications have a step at every tile of rows, attention has none; and a step with long contexts
+    # takes the library fifty times longer to say.
+    at = [BATCHES.index(b) for b in CONTEXT_BATCHES]
+    full = (
+        np.array([[handle.decode_ms(b, c) for c in CONTEXTS[1:]] for b in CONTEXT_BATCHES]) - empty[at, None]
+    )
+    caches = [np.interp(BATCHES, CONTEXT_BATCHES, column) for column in full.T]
+    decode = empty[:, None] + np.column_stack([np.zeros_like(empty), *caches])
     if not (
         np.isfinite(prefill).all() and np.isfinite(decode).all() and prefill.min() > 0 and decode.min() > 0
     ):
@@ -87,12 +103,11 @@ def measured(spec: EngineSpec) -> LatticeTimes:
     samples = sampled(handle)
     variants = _variants(spec, modes)
     in_prefill = cheapest_of(samples.prefill, [np.array([v.prefill_ms(n) for n in TOKENS]) for v in variants])
-    at = CONTEXTS.index(_REFERENCE_CONTEXT)
-    reference = samples.decode[:, at]
+    empty = samples.decode[:, 0]
     in_decode = cheapest_of(
-        reference, [np.array([v.decode_ms(b, _REFERENCE_CONTEXT) for b in BATCHES]) for v in variants]
+        empty, [np.array([v.decode_ms(b, CONTEXTS[0]) for b in BATCHES]) for v in variants]
     )
-    decode = samples.decode + (in_decode.values - reference)[:, None]
+    decode = samples.decode + (in_decode.values - empty)[:, None]
     notes += _note("slower in {dtype} than in bf16, so the bf16 times are used", spec, in_prefill, in_decode)
 
     ideal = RooflineTimes(spec, IDEAL)
@@ -134,7 +149,7 @@ def _variants(spec: EngineSpec, modes: dict[str, str]) -> list[Handle]:
             try:
                 handle, _ = library.compile_handle(spec, **{**modes, mode: "bfloat16"})
                 handle.prefill_ms(TOKENS[-1])
-                handle.decode_ms(BATCHES[-1], _REFERENCE_CONTEXT)
+                handle.decode_ms(BATCHES[-1], CONTEXTS[0])
             except NoSiliconData:
                 continue  # no bf16 table of this part: nothing to compare with
             variants.append(handle)

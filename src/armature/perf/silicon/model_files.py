@@ -35,7 +35,13 @@ LLAMA_SHAPED = frozenset(
 
 
 class NoSiliconData(ArmatureError):
-    """The library cannot answer for this engine; `choose` turns to the roofline and names this cause."""
+    """The library cannot answer for this engine; `choose` turns to the roofline and names this cause.
+
+    lasting: whether it would say the same tomorrow: its tables do not hold the engine."""
+
+    def __init__(self, message: str, mend: str = "", *, lasting: bool = True) -> None:
+        super().__init__(message, mend)
+        self.lasting = lasting
 
 
 def model_path(facts: ModelFacts, known: Collection[str], bundle: Path) -> tuple[str, tuple[str, ...]]:
