@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,11 @@ settings.register_profile("armature", deadline=None)
 settings.load_profile("armature")
 # Under nohup SIGHUP is ignored, and so it would be by every process a test starts and then hangs up on.
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+# No test reads or fills the user's own cache; those of one session share one, as a user's runs would.
+if "PYTEST_XDIST_WORKER" not in os.environ:
+    _cache = tempfile.TemporaryDirectory(prefix="armature-test-cache-")
+    os.environ["ARMATURE_CACHE"] = _cache.name
 
 
 @pytest.hookimpl(trylast=True)

@@ -15,11 +15,12 @@ REQUEST = (ROOT / "tests" / "data" / "cli" / "request.yaml").read_text()
 
 
 def environment(home: Path, **changes: str) -> dict[str, str]:
-    """An environment without the user's caches, prices or colours."""
+    """An environment without the user's caches, prices or colours; step times are the session's (tests/conftest.py)."""
     kept = {
         k: v for k, v in os.environ.items() if not k.startswith(("ARMATURE_", "HF_", "COLUMNS", "NO_COLOR"))
     }
-    return {**kept, "HOME": str(home), "ARMATURE_HOME": str(home / "armature"), **changes}
+    own = {"HOME": str(home), "ARMATURE_HOME": str(home / "armature")}
+    return {**kept, **own, "ARMATURE_CACHE": os.environ["ARMATURE_CACHE"], **changes}
 
 
 def armature(

@@ -52,6 +52,27 @@ def test_output_is_the_graph_and_the_profile(tmp_path):
     assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
+def test_the_cache_of_step_times_changes_nothing_but_the_time(tmp_path):
+    """Cold, warm, with every entry ruined, with none to be had: the same plan to the last digit."""
+    cache = tmp_path / "cache"
+
+    def plan(place=cache):
+        done = armature("plan", QUICKSTART, "--json", home=tmp_path, env={"ARMATURE_CACHE": str(place)})
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    plain = plan(place="off")
+    assert plan() == plain
+    entries = list((cache / "steps").iterdir())
+    assert entries
+    assert plan() == plain
+    for entry, ruin in zip(entries, (b"", b"garbage", *[entries[0].read_bytes()[:1000]] * 99), strict=False):
+        entry.write_bytes(ruin)
+    assert plan() == plain
+    (tmp_path / "file").touch()
+    assert plan(place=tmp_path / "file") == plain
+
+
 def test_json_is_json_and_holds_the_same_graph(tmp_path):
     done = armature("plan", QUICKSTART, "--json", "-o", tmp_path / "out", home=tmp_path)
     data = json.loads(done.stdout)

@@ -67,14 +67,14 @@ def compare(
     Several files, or one request with --model, --hardware or --backend given more than once: every combination.
     """
     from armature.cli.asked import Asked
+    from armature.cli.flow import step_times
     from armature.cli.output import glyphs, output_width, print_json, say
     from armature.hardware.prices import parse_prices
-    from armature.perf.choose import estimator_for
     from armature.report.compare import compare_json, compare_lines
 
     shared = Asked.of({k: v for k, v in context.params.items() if k not in ("model", "hardware", "backend")})
     asked = _combined(files or [], model or [], hardware or [], backend or [], shared)
-    prices, source, read = parse_prices(price or [], os.environ), estimator_for(estimator), _once()
+    prices, source, read = parse_prices(price or [], os.environ), step_times(estimator), _once()
     entries = [_planned(each, read, source, prices, offline) for each in asked]
     errors = [entry.error for entry in entries if entry.error is not None]
     if len(errors) == len(entries) and len(set(map(str, errors))) == 1:

@@ -38,6 +38,7 @@ __all__ = [
     "runnable",
     "search_request",
     "select_candidate",
+    "step_times",
 ]
 
 EstimatorKind = Literal["auto", "silicon", "roofline"]
@@ -82,14 +83,13 @@ def search_request(
     """The search for a request; parameters and errors are those of `plan_request`."""
     from msgspec import structs
 
-    from armature.perf.choose import estimator_for
     from armature.search.engines import engines_for
     from armature.search.question import question_of
     from armature.search.rapid import profile_for, sweep
 
     request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
     question = question_of(request, inventory, facts, prices=prices, trace=trace)
-    source = estimator_for(estimator) if isinstance(estimator, str) else estimator
+    source = step_times(estimator, env) if isinstance(estimator, str) else estimator
     swept = sweep(question, engines_for(question, source))
     profile = profile_for(request, swept, source)
     if request.spec.search_strategy == "thorough":
@@ -154,15 +154,22 @@ def generate(
     """
     from armature.graph.build import build
     from armature.graph.preflight import require
-    from armature.perf.choose import estimator_for
     from armature.search.direct import direct_profile
 
     request, inventory, facts, trace = _looked_up(request, hardware_text, offline, None, discover)
-    source = estimator_for(estimator)
+    source = step_times(estimator)
     profile = direct_profile(request, inventory, facts, source, wanted, prices=prices, trace=trace)
     graph = build(profile, request)
     require(graph, profile)
     return profile, graph
+
+
+def step_times(kind: EstimatorKind, env: Mapping[str, str] | None = None) -> Estimator:
+    """Where step times come from; what measured tables say is kept between runs."""
+    from armature.perf.choose import estimator_for
+    from armature.perf.silicon import user_cache
+
+    return estimator_for(kind, cache=user_cache(os.environ if env is None else env))
 
 
 def _looked_up(
@@ -202,7 +209,6 @@ def select_candidate(
     from armature.graph.build import build
     from armature.graph.preflight import require
     from armature.model.resolve import resolve_model
-    from armature.perf.choose import estimator_for
     from armature.search.select import engines_of, same_engines, selected
 
     request, candidate = request_of(profile), profile.candidate(id)
@@ -210,7 +216,7 @@ def select_candidate(
     if not same_engines(profile, candidate):
         with contextlib.suppress(ModelUnknown):
             facts = resolve_model(profile.model, offline=offline, env=os.environ)
-            engines = engines_of(profile, candidate, facts, estimator_for(estimator))
+            engines = engines_of(profile, candidate, facts, step_times(estimator))
     chosen = selected(profile, id, engines, facts)
     graph = build(chosen, request)
     require(graph, chosen)

@@ -7,7 +7,7 @@ from typing import Literal
 
 from armature.perf.estimate import EngineSpec, Estimator, StepTimes
 from armature.perf.roofline import RooflineEstimator
-from armature.perf.silicon import NoSiliconData, SiliconEstimator
+from armature.perf.silicon import NoSiliconData, SiliconEstimator, StepCache
 
 __all__ = ["AutoEstimator", "Kind", "estimator_for"]
 
@@ -19,8 +19,8 @@ class AutoEstimator:
 
     name = "auto"
 
-    def __init__(self) -> None:
-        self._silicon = SiliconEstimator()
+    def __init__(self, cache: StepCache | None = None) -> None:
+        self._silicon = SiliconEstimator(cache)
         self._roofline = RooflineEstimator()
 
     def engine(self, spec: EngineSpec) -> StepTimes:
@@ -32,10 +32,11 @@ class AutoEstimator:
             return replace(times, notes=(note, *times.notes))
 
 
-def estimator_for(kind: Kind = "auto") -> Estimator:
-    """The estimator of that kind. `silicon` raises ArmatureError for an engine without measured tables."""
+def estimator_for(kind: Kind = "auto", *, cache: StepCache | None = None) -> Estimator:
+    """The estimator of that kind. `silicon` raises ArmatureError for an engine without measured tables; cache keeps
+    what measured tables say between runs."""
     if kind == "silicon":
-        return SiliconEstimator()
+        return SiliconEstimator(cache)
     if kind == "roofline":
         return RooflineEstimator()
-    return AutoEstimator()
+    return AutoEstimator(cache)

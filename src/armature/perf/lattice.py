@@ -20,6 +20,7 @@ __all__ = [
     "BATCHES",
     "CHUNKS",
     "CONTEXTS",
+    "CONTEXT_BATCHES",
     "PRIORS",
     "TOKENS",
     "LatticeTimes",
@@ -32,88 +33,47 @@ __all__ = [
 
 REACH = 32.0
 
-# Tokens of one prefill step. GEMM kernels work in tiles of 128-256 rows: the pairs (1024, 1025) hold the steps.
-TOKENS: tuple[float, ...] = (
-    *(
-        1,
-        2,
-        3,
-        4,
-        8,
-        9,
-        16,
-        17,
-        32,
-        33,
-        48,
-        64,
-        65,
-        80,
-        96,
-        112,
-        128,
-        129,
-        160,
-        192,
-        224,
-        256,
-        257,
-        320,
-        384,
-        385,
-    ),
-    *(
-        448,
-        512,
-        513,
-        640,
-        641,
-        768,
-        769,
-        896,
-        1024,
-        1025,
-        1280,
-        1281,
-        1536,
-        1537,
-        1792,
-        2048,
-        2049,
-        2560,
-        3072,
-    ),
-    *(
-        3073,
-        3584,
-        4096,
-        4097,
-        5120,
-        6144,
-        6145,
-        7168,
-        8192,
-        8193,
-        10240,
-        12288,
-        14336,
-        16384,
-        16385,
-        20480,
-        24576,
-    ),
-    *(28672, 32768, 40960, 49152, 65536, 81920, 98304, 131072),
+
+def _steps(*last: int) -> tuple[int, ...]:
+    """Each of `last` and the number after it: time jumps between the two, where a kernel starts one tile more."""
+    return tuple(n for edge in last for n in (edge, edge + 1))
+
+
+# The nodes of the silicon tables, so that a straight line between two of ours is what the tables say: GEMMs are
+# measured at 1-17 rows and at both sides of each tile, mixtures of experts at 1, 2, 4, ... and some between.
+_SMALL = (
+    *range(1, 19),
+    20,
+    24,
+    28,
+    *_steps(32),
+    40,
+    *_steps(48, 64, 80, 96, 112, 128),
+    144,
+    *_steps(160, 192, 224, 256),
 )
 # Requests decoded in one step, per attention-DP rank.
-BATCHES: tuple[float, ...] = (
-    *(1, 2, 4, 6, 8, 12, 13, 16, 17, 24, 32, 33, 48, 64, 65, 96, 128, 129, 160, 192, 224, 256, 257, 384, 512),
-    *(513, 1024),
+BATCHES: tuple[int, ...] = (*_SMALL, 320, 384, 448, *_steps(512), 640, *_steps(768), 896, *_steps(1024))
+# Of these, where attention over the requests' contexts is measured; it has no tiles between.
+CONTEXT_BATCHES: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024)
+# Tokens of one prefill step. Beyond the tables of GEMMs (4,352 rows) attention bends the line.
+TOKENS: tuple[int, ...] = (
+    *BATCHES,
+    *_steps(*range(1280, 4353, 256)),
+    *(4864, 5376, 6144, 7168, 8192, 9216, 10240, 12288, 14336, 16384, 18432, 20480, 24576, 28672),
+    *(*_steps(32768), 36864, 40960, 49152, 57344, 65536, 81920, 98304, 114688, 131072),
 )
 # Tokens in the cache of a request that decodes.
-CONTEXTS: tuple[float, ...] = (1, 256, 1024, 2048, 4096, 8192, 16384, 32768, 131072)
+CONTEXTS: tuple[int, ...] = (1, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
 # New tokens of a chunk, and tokens of the same prompt before it.
-CHUNKS: tuple[float, ...] = (1, 64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768)
-PRIORS: tuple[float, ...] = (0, 256, 1024, 4096, 16384, 65536, 131072)
+# fmt: off
+CHUNKS: tuple[int, ...] = (
+    1, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192, 10240, 16384, 32768,
+)
+PRIORS: tuple[int, ...] = (
+    0, 64, 256, 512, 1024, 2048, 4096, 6144, 8192, 10240, 12288, 16384, 24576, 32768, 65536, 131072,
+)
+# fmt: on
 
 
 def rising(values: Floats) -> Floats:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import logging
 import socket
 import subprocess
 import sys
-import weakref
 
 import numpy as np
 import pytest
@@ -19,7 +17,7 @@ from armature.hardware.catalog import GPUS
 from armature.hardware.products import gpu_for_product
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
-from armature.perf.silicon import NoSiliconData, SiliconEstimator, library, supported
+from armature.perf.silicon import NoSiliconData, SiliconEstimator, supported
 
 pytest.importorskip("aiconfigurator_core")
 
@@ -73,27 +71,6 @@ def test_fp8_is_never_slower_than_bf16_in_decode_or_prefill(estimator, spec):
 
 def test_a_sound_bf16_table_gets_no_note_about_quantisation(estimator, spec):
     assert not any("slower" in note for note in estimator.engine(spec(PLAIN, kv_dtype="bf16")).notes)
-
-
-@pytest.mark.parametrize("model", [PLAIN, "Qwen/Qwen3-30B-A3B"])
-def test_interpolation_stays_near_the_library(estimator, spec, model):
-    parallelism = Parallelism(tp=2) if model == PLAIN else Parallelism(tp=2, moe_ep=2)
-    times = estimator.engine(spec(model, parallelism=parallelism, kv_dtype="bf16"))
-    raw = library_engine(model, parallelism, kvcache_quant_mode="bfloat16")
-    rng = np.random.default_rng(7)
-    batch = np.exp(rng.uniform(0, np.log(512), 300)).astype(int)
-    context = np.exp(rng.uniform(np.log(64), np.log(32768), 300)).astype(int)
-    tokens = np.exp(rng.uniform(0, np.log(32768), 300)).astype(int)
-    for ours, theirs in (
-        (
-            times.decode_ms(batch, context),
-            [raw.decode_step_latency(b, c, 2) for b, c in zip(batch, context, strict=True)],
-        ),
-        (times.prefill_ms(tokens), [raw.predict_prefill_latency(1, n) for n in tokens]),
-    ):
-        error = np.abs(ours / np.array(theirs) - 1)
-        assert np.median(error) < 0.01
-        assert np.percentile(error, 95) < 0.06  # mostly where the table falls and is held level
 
 
 def test_batched_prompts_and_mixed_steps_agree_with_the_library_on_dense_models(estimator, spec):
@@ -254,21 +231,3 @@ def test_tables_of_the_whole_gpu_do_not_price_another_part(estimator, spec, prod
     part = gpu_for_product(product, 40 * 2**30)
     with pytest.raises(NoSiliconData):
         estimator.engine(spec(model="Qwen/Qwen3-8B", gpu=part, kv_dtype="bf16"))
-
-
-def test_one_engine_of_each_system_stays_open(spec, monkeypatch):
-    """The library frees its tables with the last engine that reads them, and would load them again for the next."""
-    made = []
-    compile_handle = library.compile_handle
-
-    def recording(*args, **modes):
-        handle, notes = compile_handle(*args, **modes)
-        made.append(weakref.ref(handle))
-        return handle, notes
-
-    monkeypatch.setattr(library, "compile_handle", recording)
-    estimator = SiliconEstimator()
-    for tp in (1, 2):
-        estimator.engine(spec(PLAIN, parallelism=Parallelism(tp=tp), kv_dtype="bf16"))
-    gc.collect()
-    assert [handle() is not None for handle in made] == [True, False]

@@ -11,6 +11,17 @@ What the library's answers mean, read from its sources and held by tests:
   requests with `c` tokens in the cache.
 
 The library's own mixed step is not used: for MLA models it leaves out the decoding requests' caches.
+
+Its facade, `EngineHandle.compile`, opens the database of the system anew for each engine: half a second for the
+first, 10 ms for each other, nearly all of it YAML and one table of kernels. `compile_handle` takes the same steps in
+the same order (`build_model_config`, `get_model`, `build_engine_spec_json`, `EngineHandle`) with a database that is
+opened once, and answers are those of the facade to the last bit (a test holds it). Three things here are not the
+library's public face:
+
+- `systems/query_versions.yaml`, which says what version is `current`: its own look-up reads every system's files;
+- `_attention_lane_density_cache` of a database: which attention kernels its tables hold, in `lanes.json` for the
+  version we were tested with; the library reads both tables twice to find out, 0.5 s;
+- `engine._PROBE_CACHE_GENERATION`, which that cache is stamped with.
 """
 
 from __future__ import annotations
@@ -18,21 +29,28 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
-import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
-from hashlib import sha256
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from armature.errors import ArmatureError, ModelUnknown
-from armature.model.bundle import config_directory
-from armature.model.facts import ModelFacts
 from armature.perf.estimate import EngineSpec
+from armature.perf.silicon.model_files import NoSiliconData, model_path
 
-__all__ = ["ESTIMATED_SYSTEMS", "SYSTEMS", "Handle", "NoSiliconData", "compile_handle", "installed"]
+__all__ = [
+    "ESTIMATED_SYSTEMS",
+    "SYSTEMS",
+    "Handle",
+    "NoSiliconData",
+    "compile_handle",
+    "installed",
+    "version",
+]
 
 # Our SKU -> the library's system, for GPUs with measured tables (its h100_pcie, a100_pcie, a30 and l4 have none).
 SYSTEMS = {
@@ -52,29 +70,8 @@ SYSTEMS = {
 # Measured on old engines (a100_sxm) or held back by PCIe tables (l40s), and no real deployment to check against.
 ESTIMATED_SYSTEMS = frozenset({"a100_sxm", "l40s", "rtx_pro_6000_server"})
 
-# Architectures the library does not know whose layers are those of Llama: same matrices, same attention.
-LLAMA_SHAPED = frozenset(
-    {
-        "AquilaForCausalLM",
-        "ArceeForCausalLM",
-        "GraniteForCausalLM",
-        "InternLM2ForCausalLM",
-        "InternLM3ForCausalLM",
-        "InternLMForCausalLM",
-        "MistralForCausalLM",
-        "Phi3ForCausalLM",
-        "SeedOssForCausalLM",
-        "SmolLM3ForCausalLM",
-        "TeleChatForCausalLM",
-        "YiForCausalLM",
-    }
-)
-
 _PACKAGE = "aiconfigurator_core"
-
-
-class NoSiliconData(ArmatureError):
-    """The library cannot answer for this engine; `choose` turns to the roofline and names this cause."""
+_OPEN = 4
 
 
 class Handle:
@@ -87,17 +84,38 @@ class Handle:
         try:
             return float(self._engine.predict_prefill_latency(1, int(tokens + prior), int(prior)))
         except Exception as error:  # a foreign library: whatever it raises means that it has no answer
-            raise NoSiliconData(_cause(error)) from error
+            raise _refusal(error) from error
 
     def decode_ms(self, batch: float, context: float) -> float:
         try:
             return float(self._engine.decode_step_latency(int(batch), int(context), 2))
         except Exception as error:  # as above
-            raise NoSiliconData(_cause(error)) from error
+            raise _refusal(error) from error
 
 
 def installed() -> bool:
     return importlib.util.find_spec(_PACKAGE) is not None
+
+
+def version() -> str | None:
+    """The library's version, without importing it; None where it is not installed."""
+    if not installed():
+        return None
+    from importlib import metadata
+
+    try:
+        return metadata.version(_PACKAGE.replace("_", "-"))
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def require(sku: str) -> str:
+    """The library's name of a GPU. Raises NoSiliconData where it is not installed or has no tables of it."""
+    if not installed():
+        raise NoSiliconData("aiconfigurator-core is not installed", lasting=False)
+    if sku not in SYSTEMS:
+        raise NoSiliconData(f"there are no measured tables for {sku}")
+    return SYSTEMS[sku]
 
 
 def compile_handle(spec: EngineSpec, **modes: str) -> tuple[Handle, tuple[str, ...]]:
@@ -106,30 +124,118 @@ def compile_handle(spec: EngineSpec, **modes: str) -> tuple[Handle, tuple[str, .
     modes: the library's overrides (`kvcache_quant_mode`, `fmha_quant_mode`, `gemm_quant_mode`, `moe_quant_mode`).
     Raises NoSiliconData when the library is missing or refuses.
     """
-    if not installed():
-        raise NoSiliconData("aiconfigurator-core is not installed")
-    system = SYSTEMS.get(spec.gpu.sku)
-    if system is None:
-        raise NoSiliconData(f"there are no measured tables for {spec.gpu.sku}")
-    model, notes = _model_path(spec.facts)
-    parallelism = spec.parallelism
-    from aiconfigurator_core.sdk.engine import EngineHandle
-
+    system = require(spec.gpu.sku)
+    model, notes = model_path(spec.facts, *_bundle())
     try:
-        engine = EngineHandle.compile(
-            model,
-            system,
-            spec.backend,
-            tp_size=parallelism.tp,
-            pp_size=parallelism.pp,
-            attention_dp_size=parallelism.dp,
-            moe_tp_size=parallelism.moe_tp,
-            moe_ep_size=parallelism.moe_ep,
-            **modes,
-        )
+        engine, wire = _engine(system, spec, model, modes)
     except Exception as error:  # a foreign library: whatever it raises means that it has no answer
-        raise NoSiliconData(_cause(error)) from error
+        raise _refusal(error) from error
+    _keep_open(system, spec.backend, engine, wire)
     return Handle(engine), notes
+
+
+def _engine(system: str, spec: EngineSpec, model: str, modes: Mapping[str, Any]) -> tuple[Any, str]:
+    """The engine and its specification as the library writes it down (JSON)."""
+    from aiconfigurator_core import engine_spec_bincode_from_json
+    from aiconfigurator_core.sdk.config_builders import build_model_config
+    from aiconfigurator_core.sdk.engine import EngineHandle, build_engine_spec_json
+    from aiconfigurator_core.sdk.models import get_model
+
+    database = _database(system, spec.backend)
+    parallelism = spec.parallelism
+    config = build_model_config(
+        tp_size=parallelism.tp,
+        pp_size=parallelism.pp,
+        attention_dp_size=parallelism.dp,
+        moe_tp_size=parallelism.moe_tp,
+        moe_ep_size=parallelism.moe_ep,
+        **modes,
+    )
+    wire = build_engine_spec_json(
+        get_model(model, config, spec.backend),
+        model_path=model,
+        system=system,
+        backend=spec.backend,
+        backend_version=database.version,
+        kv_block_size=None,
+        systems_path=None,
+        nextn=0,
+        database=database,
+    )
+    return EngineHandle(bytes(engine_spec_bincode_from_json(wire))), wire
+
+
+@cache
+def _database(system: str, backend: str) -> Any:
+    """The library's view of one system and backend, at the version it calls current."""
+    from aiconfigurator_core.sdk import engine
+    from aiconfigurator_core.sdk.perf_database import PerfDatabase, get_systems_paths
+
+    root = get_systems_paths()[0]
+    current = _current_version(Path(root), system, backend)
+    database = PerfDatabase(system, backend, current, root)
+    known = _known_lanes().get(f"{system}/{backend}/{current}")
+    if known is not None:
+        densities = {
+            (table, view == "shared"): {lane: tuple(counts) for lane, counts in lanes.items()}
+            for view, tables in known.items()
+            for table, lanes in tables.items()
+        }
+        # The library's own memo, as its `fetch_attention_lane_density` writes it.
+        vars(database)["_attention_lane_density_cache"] = (engine._PROBE_CACHE_GENERATION, densities)
+    return database
+
+
+def _current_version(root: Path, system: str, backend: str) -> str:
+    """What `perf_database.get_version_slots(system, backend)["current"]` says."""
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    slots = yaml.load((root / "query_versions.yaml").read_text(encoding="utf-8"), Loader=loader)
+    own = (slots.get("overrides") or {}).get(system, {}).get(backend)
+    return str((own or slots["defaults"][backend])["current"])
+
+
+@cache
+def _known_lanes() -> Mapping[str, Any]:
+    """`lanes.json` by system, backend and version; empty for a version of the library that it was not made from."""
+    text = resources.files("armature.perf.silicon").joinpath("lanes.json").read_text(encoding="utf-8")
+    made = json.loads(text)
+    lanes: Mapping[str, Any] = made["lanes"] if made["library"] == version() else {}
+    return lanes
+
+
+def _keep_open(system: str, backend: str, engine: Any, wire: str) -> None:
+    """Keep the engine when it is the first of its system and backend, and load the tables of both its phases.
+
+    The library drops a system's tables with the last engine that reads them, and takes up to a second to load them
+    again: one engine each of the last few systems stays. It reads a table when an operation of its kind is first
+    asked, without Python's lock, so two threads share the work.
+    """
+    key = (system, backend)
+    with _lock:
+        if key in _open:
+            _open.move_to_end(key)
+            return
+        _open[key] = engine
+        if len(_open) > _OPEN:
+            _open.popitem(last=False)
+    spec = json.loads(wire)
+    asks: dict[str, Callable[[], object]] = {}
+    for phase, evaluate in (
+        ("context_ops", engine.evaluate_context_ops),
+        ("generation_ops", engine.evaluate_generation_ops),
+    ):
+        for index, operation in enumerate(spec[phase]):
+            (kind,) = operation
+            asks.setdefault(kind, partial(evaluate, [index], batch_size=1, s=64))
+
+    def ask(question: Callable[[], object]) -> None:
+        with suppress(Exception):  # whoever needs the answer will ask again and be told
+            question()
+
+    with ThreadPoolExecutor(2) as both:
+        list(both.map(ask, asks.values()))
 
 
 @contextmanager
@@ -154,6 +260,7 @@ def quiet() -> Iterator[None]:
 
 
 _lock = threading.Lock()
+_open: OrderedDict[tuple[str, str], Any] = OrderedDict()
 _depth = 0
 _saved: list[bool] = []
 _null = logging.NullHandler()
@@ -170,51 +277,11 @@ def _bundle() -> tuple[frozenset[str], Path]:
     return frozenset(DefaultHFModels), Path(package.origin).parent / "model_configs"
 
 
-def _model_path(facts: ModelFacts) -> tuple[str, tuple[str, ...]]:
-    """What the library may be given without looking the model up on the network."""
-    names, folder = _bundle()
-    stem = facts.name.replace("/", "--")
-    if facts.name in names and (folder / f"{stem}_config.json").is_file():
-        return facts.name, ()
-    try:
-        directory = config_directory(facts, Path(_workspace().name) / "bundle")
-    except ModelUnknown:
-        raise NoSiliconData(f"there is no config.json of {facts.name} at hand") from None
-    return _materialised(directory / "config.json", directory / "hf_quant_config.json")
-
-
-def _materialised(config: Path, quantisation: Path) -> tuple[str, tuple[str, ...]]:
-    """A directory of our own with the two files, named by their content: the library caches by path for good."""
-    notes: tuple[str, ...] = ()
-    try:
-        text = config.read_text(encoding="utf-8")
-        extra = quantisation.read_text(encoding="utf-8") if quantisation.is_file() else ""
-        raw = json.loads(text)
-        architecture = raw["architectures"][0]
-    except (OSError, ValueError, KeyError, IndexError, TypeError):
-        raise NoSiliconData("its config.json cannot be read or names no architecture") from None
-    if architecture in LLAMA_SHAPED:
-        text = json.dumps({**raw, "architectures": ["LlamaForCausalLM"]})
-        notes = (f"{architecture} is priced as a Llama of its size: same layers, same attention",)
-    folder = Path(_workspace().name) / sha256((text + extra).encode()).hexdigest()[:16]
-    if not folder.is_dir():
-        folder.mkdir(parents=True)
-        if extra:
-            (folder / "hf_quant_config.json").write_text(extra, encoding="utf-8")
-        (folder / "config.json").write_text(text, encoding="utf-8")
-    return str(folder), notes
-
-
-@cache
-def _workspace() -> tempfile.TemporaryDirectory[str]:
-    """Removed when the process ends."""
-    return tempfile.TemporaryDirectory(prefix="armature-models-")
-
-
-def _cause(error: Exception) -> str:
+def _refusal(error: Exception) -> NoSiliconData:
     """The library's reason in one short line, without paths of this machine."""
     text = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, KeyError):
         text = f"the library does not know {text}"
     text = text.split(" at /")[0].removeprefix("perf database error: ")
-    return text if len(text) <= 160 else f"{text[:157]}..."
+    lasting = not isinstance(error, OSError | MemoryError) and "os error" not in text.lower()
+    return NoSiliconData(text if len(text) <= 160 else f"{text[:157]}...", lasting=lasting)
