@@ -171,8 +171,8 @@ def request_yaml(request: DynamoGraphDeploymentRequest, hardware: str | None) ->
     stated |= {"gpuSku": pool.gpu.sku, "totalGpus": pool.gpus, "numGpusPerNode": pool.gpus_per_node}
     resource, problems = check(document)
     if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest) and not problems:
-        alone = resource.spec.hardware.model_copy(update={"rdma": None, "interconnect": None})
-        if inventory_for_request(alone, None).pools == pools:
+        unlinked = resource.spec.hardware.model_copy(update={"rdma": None, "interconnect": None})
+        if inventory_for_request(unlinked, None).pools == pools:
             return to_yaml(resource)
     mend = "a request names one SKU of the API: give --hardware to the command that reads the request"
     raise InvalidInput(
