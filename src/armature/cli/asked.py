@@ -127,11 +127,13 @@ def asked_request(
     }
     if file is not None:
         request, said = (read or read_request)(file)
-        if not asked.given:
-            return request, said
         document = to_dict(request)
-        notes += said
-        notes += [note] if (note := _replaced(document, asked)) else []
+        if (note := _replaced(document, asked)) is not None:
+            notes.append(note)
+        if not asked.given:
+            return request, (*notes, *said)
+        judged_anew = warnings_of(request)
+        notes += [text for text in said if text not in judged_anew]
     resource, problems = check(_with_options(document, asked))
     if problems or not isinstance(resource, v1beta1.DynamoGraphDeploymentRequest):
         raise in_option_names(InvalidInput(f"armature {command}", problems), asked)
@@ -169,8 +171,8 @@ def request_yaml(request: DynamoGraphDeploymentRequest, hardware: str | None) ->
     stated |= {"gpuSku": pool.gpu.sku, "totalGpus": pool.gpus, "numGpusPerNode": pool.gpus_per_node}
     resource, problems = check(document)
     if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest) and not problems:
-        alone = resource.spec.hardware.model_copy(update={"rdma": None, "interconnect": None})
-        if inventory_for_request(alone, None).pools == pools:
+        unlinked = resource.spec.hardware.model_copy(update={"rdma": None, "interconnect": None})
+        if inventory_for_request(unlinked, None).pools == pools:
             return to_yaml(resource)
     mend = "a request names one SKU of the API: give --hardware to the command that reads the request"
     raise InvalidInput(
@@ -202,6 +204,10 @@ def _replaced(document: Mapping[str, Any], asked: Asked) -> str | None:
             said.append(
                 f"{option} {_text(value)} ({'not in it' if before is None else 'it says ' + _text(before)})"
             )
+    stated = _at(document, "spec.hardware") or {}
+    if asked.hardware is not None and (counted := [k for k in _STATED_HARDWARE if k in stated]):
+        before = ", ".join(f"{key} {_text(stated[key])}" for key in counted)
+        said.append(f"--hardware {asked.hardware} (it says {before})")
     gone = {
         path for name in asked.given for path in _REPLACES.get(name, ()) if _at(document, path) is not None
     }

@@ -6,9 +6,9 @@ import itertools
 import os
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -52,6 +52,8 @@ def compare(
     request_rate: options.RequestRate = None,
     concurrency: options.Concurrency = None,
     trace: options.Trace = None,
+    nextn: options.Nextn = None,
+    acceptance: options.Acceptance = None,
     ttft: options.Ttft = None,
     itl: options.Itl = None,
     e2e: options.E2e = None,
@@ -62,7 +64,7 @@ def compare(
     offline: options.Offline = False,
     width: options.Width = None,
 ) -> int:
-    """Plan several things and say which is best, by how much, and how sure that is.
+    """Plan several things side by side and name the best.
 
     Several files, or one request with --model, --hardware or --backend given more than once: every combination.
     """
@@ -89,8 +91,7 @@ def compare(
     return errors[0].exit_code if errors else 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Ask:
+class _Ask(NamedTuple):
     """One thing to plan, and what tells it from the others."""
 
     label: str

@@ -186,10 +186,11 @@ def _looked_up(
 
     request = default_request(request)
     if hardware_text is not None:
-        inventory = parse_hardware(hardware_text)
         request = _with_inventory(request)
+        there: Inventory | None = parse_hardware(hardware_text)
     else:
-        inventory = inventory_for_request(request.spec.hardware, _discovered(request, discover))
+        there = _discovered(request, discover)
+    inventory = inventory_for_request(request.spec.hardware, there)
     trace = _trace_of(request)
     facts = resolve_model(request.spec.model, offline=offline, env=os.environ if env is None else env)
     if trace is None:
@@ -299,7 +300,7 @@ def _require_context(request: DynamoGraphDeploymentRequest, facts: ModelFacts) -
 
 
 def _with_inventory(request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploymentRequest:
-    """The request without the GPUs it states, so that `--hardware` is the only word on them."""
+    """The request without the GPUs it counts, for `--hardware` is the only word on them; how they are linked stays."""
     hardware = request.spec.hardware
     if hardware is None:
         return request

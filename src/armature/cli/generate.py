@@ -57,7 +57,7 @@ def generate(
     offline: options.Offline = False,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No remarks.")] = False,
 ) -> None:
-    """Write a graph that fits and starts, without searching for the best.
+    """Write a graph that fits, without searching for the best.
 
     The smallest worker whose memory holds the model and some requests, as often as the load needs; or what the
     options fix.

@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from armature import __version__
-from armature.cli import choose, compare, demo, generate, look, plan, run
+from armature.cli import choose, compare, demo, generate, look, options, plan, run
 from armature.errors import ArmatureError, OutputFailed
 
 __all__ = ["EXIT_CODES", "app", "main"]
@@ -140,6 +140,9 @@ def _fail_usage(error: Exception) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "armature"
     message = error.format_message()  # type: ignore[attr-defined]
+    mend = options.FOREIGN.get(str(getattr(error, "option_name", "")))
+    if mend is not None:
+        message = f"{message.partition(' (')[0]}; {mend}."
     return _fail(f"{message}\n  `{command} --help` shows how it is used.", 2)
 
 

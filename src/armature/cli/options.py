@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
+    "FOREIGN",
     "Acceptance",
     "ApiVersion",
     "Backend",
@@ -42,6 +43,16 @@ __all__ = [
     "Version",
     "Width",
 ]
+
+FOREIGN = {
+    "--backend-version": "the runtime image has it: spec.runtimeVersionOverride or spec.image in the request",
+    "--database-mode": "write --estimator silicon",
+    "--deployment-target": "leave it out: what is written is a DynamoGraphDeployment",
+    "--generator-set": "write it in the request's spec.overrides.dgd",
+    "--serving-mode": "leave it out of plan, which tries both; generate has --disagg",
+    "--yaml-path": "name the files of compare without an option",
+}
+"""What AIConfigurator's other options (AIC-02, AIC-03) are here."""
 
 EstimatorKind = Literal["auto", "silicon", "roofline"]
 ApiVersion = Literal["v1beta1", "v1alpha1"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 import sys
@@ -95,6 +94,8 @@ def glyphs() -> Glyphs:
 
 def print_json(data: object) -> None:
     """Print plain data as JSON; ASCII where stdout shows no more."""
+    import json
+
     print(json.dumps(data, indent=2, ensure_ascii=not _unicode(), allow_nan=False))
 
 

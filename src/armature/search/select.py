@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from msgspec import structs
 
+from armature.errors import ArmatureError
 from armature.hardware import catalog
 from armature.hardware.inventory import Pool
 from armature.model.draft import with_draft_layers
@@ -35,14 +36,22 @@ def selected(
 
     engines: those of the candidate by role, with the model's facts: curves and step tables are made of them. Without
     them a candidate of the same engines as the pick keeps the profile's; for another one the step tables go, for they
-    would be wrong, and a note says that the curves are of the earlier pick.
+    would be wrong, and a note says that the curves are of the earlier pick. What was said of the earlier pick (what
+    binds it, what would change it) goes.
     Raises ArmatureError when there is no such candidate.
     """
     chosen, before = profile.candidate(id), profile.picked
     if chosen.id == before.id:
         return profile
     changed = structs.replace(
-        profile, pick=chosen.id, runner_up=before.id, reasons=_reasons(profile, chosen, before)
+        profile,
+        pick=chosen.id,
+        runner_up=before.id,
+        reasons=_reasons(profile, chosen, before),
+        binding="none",
+        modes=None,
+        relaxations=(),
+        suggestions=(),
     )
     if same_engines(profile, chosen):
         return changed
@@ -69,12 +78,15 @@ def engines_of(
     profile: Profile, candidate: Candidate, facts: ModelFacts, estimator: Estimator
 ) -> dict[Role, Engine]:
     """The engines of a candidate by role, as the search had them."""
-    pools = {pool.sku: pool for pool in profile.inventory}
     tokens = round(profile.workload["isl"] + profile.workload["osl"])
     estimator = drafting(estimator, profile.speculation)
     made: dict[Role, Engine] = {}
     for group in candidate.groups:
-        there = pools[group.sku]
+        there = profile.pool_of(group)
+        if there is None:
+            raise ArmatureError(
+                f"The profile has no pool for {group.sku}.", "Make a new one with `armature plan`."
+            )
         gpu = catalog.gpu(group.sku).with_vram(there.vram_bytes)
         pool = Pool(gpu, there.gpus, there.gpus_per_node, there.nodes, there.rdma)
         spec = EngineSpec(facts, gpu, candidate.backend, group.parallelism, group.kv_dtype)
@@ -104,7 +116,7 @@ def misses(candidate: Candidate) -> tuple[str, ...]:
 
 
 def _kind(group: Group) -> tuple[object, ...]:
-    return group.sku, group.parallelism, group.kv_dtype, group.kv_room_tokens
+    return group.pool, group.sku, group.parallelism, group.kv_dtype, group.kv_room_tokens
 
 
 def _reasons(profile: Profile, chosen: Candidate, before: Candidate) -> tuple[str, ...]:

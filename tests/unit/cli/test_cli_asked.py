@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 import typer
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from armature.api import load_documents, to_dict
+from armature.api import check, load_documents, to_dict
 from armature.cli.asked import _FIELDS, Asked, asked_request, in_option_names, request_yaml
 from armature.cli.main import app, main
 from armature.errors import InvalidInput, Problem
@@ -86,8 +88,24 @@ def test_options_go_over_the_files_fields_and_a_note_says_so(loaded):
 
 
 def test_a_file_alone_is_as_it_was(loaded):
-    request, notes = asked_request(loaded(), Asked(hardware="8xl40s"))
+    request, notes = asked_request(loaded(), Asked())
     assert (spec(request)["sla"], notes) == ({"ttft": 2000.0, "itl": 30.0}, ())
+
+
+def test_gpus_in_place_of_the_files_are_noted(loaded):
+    _, notes = asked_request(loaded(), Asked(hardware="8xl40s"))
+    assert notes == (
+        "Options over the file's fields: --hardware 8xl40s (it says gpuSku h200_sxm, totalGpus 8).",
+    )
+    silent = LOADED.replace("  hardware: {gpuSku: h200_sxm, totalGpus: 8}\n", "")
+    assert asked_request(loaded(silent), Asked(hardware="8xl40s"))[1] == ()
+
+
+def test_a_warning_about_what_an_option_replaces_goes_with_it(loaded):
+    text = LOADED.replace("ttft: 2000", "ttft: 2")
+    assert "spec.sla.ttft is 2 ms; the unit is milliseconds" in asked_request(loaded(text), Asked(isl=9))[1]
+    _, notes = asked_request(loaded(text), Asked(ttft=2000.0))
+    assert not any("unit" in note for note in notes)
 
 
 def test_a_target_that_excludes_others_replaces_them(loaded):
@@ -189,3 +207,49 @@ def test_write_request_prints_the_file_with_options_in_it(loaded, capsys, monkey
 def test_a_unit_that_looks_wrong_is_said_of_the_option():
     _, notes = asked_request(None, Asked(model="m", ttft=2.0))
     assert notes == ("--ttft is 2 ms; the unit is milliseconds",)
+
+
+tokens = st.none() | st.integers(-2, 2**21)
+positive = st.none() | st.floats(-1, 1e9) | st.sampled_from([float("inf"), float("nan")])
+
+
+@given(
+    asked=st.builds(
+        Asked,
+        model=st.sampled_from(["Qwen/Qwen3-32B", " x", "m"]),
+        backend=st.sampled_from([None, "auto", "vllm", "vlm"]),
+        system=st.sampled_from([None, "h200_sxm", "H200", "NVIDIA-H100-80GB-HBM3"]),
+        total_gpus=st.none() | st.integers(-1, 200_000),
+        isl=tokens,
+        osl=tokens,
+        request_rate=positive,
+        concurrency=positive,
+        ttft=positive,
+        itl=positive,
+        e2e=positive,
+        optimize=st.sampled_from([None, "latency", "speed"]),
+    )
+)
+@settings(max_examples=60, deadline=None)
+def test_options_are_judged_as_a_file_that_says_the_same(asked):
+    """As many problems, none lost and none new; and what is accepted is the same request."""
+    document = {
+        "apiVersion": "nvidia.com/v1beta1",
+        "kind": "DynamoGraphDeploymentRequest",
+        "metadata": {"name": "same"},
+        "spec": {},
+    }
+    for name, value in asked.given.items():
+        *way, last = _FIELDS[name][1].split(".")
+        at = document
+        for key in way:
+            at = at.setdefault(key, {})
+        at[last] = value
+    resource, problems = check(document)
+    if problems:
+        with pytest.raises(InvalidInput) as caught:
+            asked_request(None, asked)
+        assert len(caught.value.problems) == len(problems)
+        assert not any(problem.path.startswith("spec.") for problem in caught.value.problems)
+    else:
+        assert asked_request(None, asked)[0].spec == resource.spec

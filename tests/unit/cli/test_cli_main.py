@@ -34,7 +34,20 @@ def test_version(capsys):
 def test_help_lists_the_commands_and_every_exit_code(arguments, capsys):
     assert main(arguments) == 0
     out = capsys.readouterr().out
-    for command in ("plan", "up", "status", "logs", "down", "validate", "hardware", "models", "support"):
+    for command in (
+        "plan",
+        "compare",
+        "generate",
+        "select",
+        "up",
+        "status",
+        "logs",
+        "down",
+        "validate",
+        "hardware",
+        "models",
+        "support",
+    ):
         assert f"  {command} " in out
     for code, meaning in EXIT_CODES.items():
         assert f"{code:>3}  {meaning}" in out
@@ -45,6 +58,11 @@ def test_help_lists_the_commands_and_every_exit_code(arguments, capsys):
     [
         (["nonsense"], "No such command"),
         (["plan", "--widht", "3", "x"], "--width"),
+        (
+            ["plan", "--database-mode", "SILICON"],
+            "No such option: --database-mode; write --estimator silicon.",
+        ),
+        (["generate", "--generator-set", "a=b"], "spec.overrides.dgd"),
         (["plan", "x", "--estimator", "magic"], "silicon"),
         (["plan", "x", "--width", "1"], "40"),
         (["plan", "x", "--api-version", "v1"], "v1beta1"),

@@ -97,3 +97,16 @@ def test_models_lists_and_shows(run, tmp_path):
         assert words in shown.stdout
     none = run("models", "no-such-model")
     assert none.returncode == 3
+
+
+def test_how_gpus_are_linked_stays_as_the_file_says(run, tmp_path):
+    """--hardware replaces what the file counts; and the written request plans alike."""
+    text = REQUEST.replace("totalGpus: 8}", "totalGpus: 8, rdma: true, interconnect: pcie}")
+    options = ["--hardware", "2x4xh100_pcie"]
+    done = run("plan", "-", *options, "--estimator", "roofline", "--json", stdin=text)
+    assert done.returncode == 0, done.stderr
+    (pool,) = json.loads(done.stdout)["inventory"]
+    assert (pool["sku"], pool["nodes"], pool["rdma"]) == ("h100_pcie", 2, True)
+    written = run("plan", "-", *options, "--write-request", stdin=text).stdout
+    again = json.loads(run("plan", "-", "--estimator", "roofline", "--json", stdin=written).stdout)
+    assert {**again, "notes": []} == {**json.loads(done.stdout), "notes": []}

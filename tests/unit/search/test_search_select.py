@@ -43,6 +43,18 @@ def test_the_profile_holds_the_request_without_what_a_cluster_adds(plan):
     assert Profile.from_json(plan.to_json()) == plan
 
 
+def test_each_group_has_the_engine_of_its_own_pool():
+    """Two pools of one SKU, and one of another: unequal GPUs for prefill and decode."""
+    (request,) = load_documents(json.dumps(DOCUMENT), "chosen")
+    pools = inventory(pool(4, sku="h200_sxm"), pool(4, sku="l40s"))
+    found = profile(default_request(request), pools, FACTS, FormulaEstimator())
+    candidate = next(c for c in found.candidates if len({g.sku for g in c.groups}) == 2)
+    engines = engines_of(found, candidate, FACTS, FormulaEstimator())
+    for group in candidate.groups:
+        assert engines[group.role].pool.gpu.sku == group.sku
+        assert engines[group.role].fit.kv_room_tokens == group.kv_room_tokens
+
+
 def test_the_picks_own_point_changes_nothing(plan):
     assert selected(plan, plan.pick) is plan
 
@@ -55,6 +67,7 @@ def test_every_point_can_be_the_pick(plan):
         candidate = plan.candidate(id)
         found = selected(plan, id, engines_of(plan, candidate, FACTS, FormulaEstimator()), FACTS)
         assert (found.pick, found.runner_up) == (id, plan.pick)
+        assert (found.binding, found.modes, found.relaxations, found.suggestions) == ("none", None, (), ())
         assert set(found.step_tables) == {group.role for group in candidate.groups}
         assert f"point {number} of the front" in found.reasons[0]
         assert any("misses the SLA" in text for text in found.reasons) == (not candidate.meets_sla)
