@@ -52,6 +52,8 @@ def compare(
     request_rate: options.RequestRate = None,
     concurrency: options.Concurrency = None,
     trace: options.Trace = None,
+    nextn: options.Nextn = None,
+    acceptance: options.Acceptance = None,
     ttft: options.Ttft = None,
     itl: options.Itl = None,
     e2e: options.E2e = None,
