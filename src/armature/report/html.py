@@ -20,6 +20,7 @@ from typing import Any
 import jinja2
 
 from armature.report.page_data import page_data, seconds
+from armature.report.trace import trace_sentences
 from armature.report.words import (
     UNICODE,
     amount,
@@ -88,6 +89,7 @@ def report_html(
         pick=pick,
         pick_label=layout(pick),
         pick_gpus=gpus(pick.gpus),
+        trace=trace_sentences(profile),
         pick_facts=data["points"][data["pick"]]["facts"],
         state=_state(pick),
         summary=summary(pick),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import io
 import json
 
@@ -12,6 +13,7 @@ from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
 from armature.api import default_request, load_documents
 from armature.errors import ArmatureError
+from armature.report.html import report_html
 from armature.report.terminal import plan_lines
 from armature.report.trace import trace_sentences
 from armature.search.profile import Profile
@@ -107,7 +109,10 @@ def test_the_profile_keeps_it_and_the_plan_says_it():
     text = "\n".join(line.text for line in plan_lines(found, 100))
     assert "2,000 → 200 tokens (means of a trace), 2 requests/s" in text
     assert "\nTrace\n" in text
-    assert trace_sentences(structs.replace(found, trace=None)) == ()
+    page = html.unescape(report_html(found, {}))
+    assert contained in page and effect in page
+    without = structs.replace(found, trace=None)
+    assert trace_sentences(without) == () and "<h3>Trace" not in report_html(without, {})
 
 
 def test_without_arrivals_apart_no_load_is_asked():

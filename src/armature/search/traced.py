@@ -1,0 +1,106 @@
+"""What a trace makes of the prompts that reach a worker: how long they take with what the prefix cache has of them, how
+much that varies, and how unevenly they come.
+
+A mean length says none of this. Time is not linear in length; a cached prefix is not computed; and a queue grows with
+the variation of gaps and of service times (Kingman 1961: the mean wait goes with (ca2 + cs2) / 2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from armature.perf.estimate import Floats, StepTimes
+from armature.workload.requests import Requests
+
+__all__ = ["PromptCosts", "arrival_cv2", "prompt_costs"]
+
+Ints = npt.NDArray[np.int64]
+_NODES = 24
+_SERVERS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256], dtype=np.int64)
+"""Numbers of servers that are worked out; those between are interpolated, in the logarithm."""
+
+
+@dataclass(frozen=True, slots=True)
+class PromptCosts:
+    """By number of servers; shape (L,). mean_ms: a prompt alone in its steps; longest_ms: the longest of them; cv2:
+    squared coefficient of variation of the time; new_tokens: mean tokens of a prompt that are computed."""
+
+    mean_ms: Floats
+    longest_ms: Floats
+    cv2: Floats
+    new_tokens: Floats
+
+
+def prompt_costs(
+    times: StepTimes, requests: Requests, servers: Ints, room_tokens: float, chunk_tokens: float
+) -> PromptCosts:
+    """Prompts of the trace on workers with these step times, each server with a prefix cache of `room_tokens`.
+
+    servers: (L,), numbers of caches that requests are dealt to, each at least 1. chunk_tokens: of a step.
+    A prompt with n new tokens after p cached ones takes F(n) + k n p: F the chunks of a prompt of its own, sampled and
+    interpolated; k what attention to earlier tokens costs, which is a product of both lengths.
+    """
+    own, extra = _own_curve(times, requests, chunk_tokens), _extra_per_pair(times, requests, chunk_tokens)
+    asked = np.maximum(np.asarray(servers, dtype=np.int64), 1)
+    nodes = _nodes(asked) if requests.has_prefixes else np.array([1])
+    rows = np.array([_moments(requests, int(n), room_tokens, own, extra) for n in nodes])
+    x = np.log(nodes.astype(np.float64))
+    columns = [np.interp(np.log(asked.astype(np.float64)), x, column) for column in rows.T]
+    return PromptCosts(*(np.asarray(column, dtype=np.float64) for column in columns))
+
+
+def arrival_cv2(requests: Requests, servers: Ints) -> Floats:
+    """Squared coefficient of variation of the gaps at one of so many servers that requests are dealt to in turn;
+    shape (L,). From the trace's own gaps, so bursts count with their length; 1 / servers for a Poisson stream."""
+    gaps, found = requests.gap_s[1:], []
+    for count in np.maximum(np.asarray(servers, dtype=np.int64), 1).tolist():
+        turns = len(gaps) // count
+        if turns < 2 or not gaps.sum() > 0:
+            found.append(1.0 / count)  # too few to tell
+            continue
+        sums = gaps[: turns * count].reshape(turns, count).sum(axis=1)
+        found.append(float(sums.var() / max(sums.mean() ** 2, 1e-300)))
+    return np.array(found, dtype=np.float64)
+
+
+def _nodes(servers: Ints) -> Ints:
+    """The numbers to work out: those of the asked that are nodes, and the nodes around the others."""
+    high = np.searchsorted(_SERVERS, servers).clip(max=len(_SERVERS) - 1)
+    low = np.searchsorted(_SERVERS, servers, side="right") - 1
+    return np.asarray(_SERVERS[np.unique(np.concatenate((low, high)))])
+
+
+def _own_curve(times: StepTimes, requests: Requests, chunk: float) -> tuple[Floats, Floats]:
+    """(new tokens, milliseconds) of prompts of their own, chunk after chunk."""
+    tokens = np.unique(np.geomspace(1.0, float(requests.isl.max()), _NODES))
+    tokens = np.unique(np.concatenate((tokens, np.arange(chunk, tokens[-1], chunk)[:_NODES])))
+    return tokens, _chunked(times, tokens, np.zeros_like(tokens), chunk)
+
+
+def _extra_per_pair(times: StepTimes, requests: Requests, chunk: float) -> float:
+    """Milliseconds per pair of a new and a cached token, at half the mean prompt each."""
+    half = np.array([max(requests.mean_isl / 2.0, 1.0)])
+    more = _chunked(times, half, half, chunk) - _chunked(times, half, np.zeros(1), chunk)
+    return float(max(more[0], 0.0) / half[0] ** 2)
+
+
+def _chunked(times: StepTimes, tokens: Floats, prior: Floats, chunk: float) -> Floats:
+    """Prompts of `tokens` new tokens after `prior` ones, each alone in steps of at most `chunk`; shape of `tokens`."""
+    steps = np.arange(0.0, float(tokens.max()), chunk)
+    done = np.minimum(steps[:, None], tokens)
+    parts = np.minimum(tokens - done, chunk)
+    cost = times.prefill_ms(np.maximum(parts, 1.0), 1.0, prior + done)
+    return np.asarray(np.where(parts > 0, cost, 0.0).sum(axis=0), dtype=np.float64)
+
+
+def _moments(
+    requests: Requests, servers: int, room_tokens: float, own: tuple[Floats, Floats], extra: float
+) -> tuple[float, float, float, float]:
+    cached = requests.cached_tokens(servers, room_tokens)
+    new = requests.isl - cached
+    ms = np.interp(new, *own) + extra * new * cached
+    mean = float(ms.mean())
+    return mean, float(ms.max()), float(ms.var()) / max(mean * mean, 1e-300), float(new.mean())

@@ -1,0 +1,92 @@
+"""Prompts of a trace on a worker: against each prompt computed by itself, and a stream's own gaps."""
+
+from __future__ import annotations
+
+import lzma
+from pathlib import Path
+
+import numpy as np
+import pytest
+from search_fakes import dense_facts
+
+from armature.hardware.catalog import GPUS
+from armature.model.parallelism import Parallelism
+from armature.perf.estimate import EngineSpec
+from armature.perf.roofline import RooflineEstimator
+from armature.search.traced import arrival_cv2, prompt_costs
+from armature.workload.requests import Requests
+from armature.workload.trace import trace_of
+
+TRACES = Path(__file__).parents[2] / "data" / "traces"
+TIMES = RooflineEstimator().engine(
+    EngineSpec(dense_facts(), GPUS["h200_sxm"], "vllm", Parallelism(tp=2), "bf16")
+)
+CHUNK = 8192
+
+
+def requests_of(name):
+    with lzma.open(TRACES / f"mooncake_{name}.jsonl.xz") as file:
+        return trace_of(file, name).requests
+
+
+CONVERSATIONS, SYNTHETIC = requests_of("conversation_trace_first5000"), requests_of("synthetic_trace")
+
+
+def stream(gaps, isl=None):
+    isl = np.full(len(gaps), 1000) if isl is None else np.asarray(isl)
+    return Requests(isl, np.full(len(gaps), 10), np.asarray(gaps, dtype=float))
+
+
+def alone_ms(isl, cached):
+    """One prompt, chunk after chunk, without any of the module's shortcuts."""
+    done = np.arange(cached, isl, CHUNK)
+    return float(np.sum(TIMES.prefill_ms(np.minimum(CHUNK, isl - done), 1.0, done)))
+
+
+@pytest.mark.parametrize("requests", [CONVERSATIONS, SYNTHETIC], ids=["conversations", "synthetic"])
+@pytest.mark.parametrize("room", [0.0, 3e6])
+def test_the_moments_are_those_of_prompts_computed_one_by_one(requests, room):
+    found = prompt_costs(TIMES, requests, np.array([2]), room, CHUNK)
+    cached = requests.cached_tokens(2, room)
+    each = np.array([alone_ms(*pair) for pair in zip(requests.isl.tolist(), cached.tolist(), strict=True)])
+    assert found.mean_ms[0] == pytest.approx(each.mean(), rel=0.02)
+    assert found.cv2[0] == pytest.approx(each.var() / each.mean() ** 2, rel=0.05)
+    assert found.longest_ms[0] == pytest.approx(each.max(), rel=0.05)
+    assert found.new_tokens[0] == pytest.approx((requests.isl - cached).mean())
+
+
+def test_a_cache_shortens_prompts_and_more_caches_share_less():
+    counts = np.array([1, 2, 5, 8, 1000])
+    none = prompt_costs(TIMES, SYNTHETIC, counts, 0.0, CHUNK)
+    some = prompt_costs(TIMES, SYNTHETIC, counts, 5e6, CHUNK)
+    assert (some.mean_ms < none.mean_ms).all() and (np.ptp(none.mean_ms) < 1e-9)
+    unlimited = prompt_costs(TIMES, SYNTHETIC, counts, 1e12, CHUNK)
+    assert (np.diff(unlimited.new_tokens) > 0).all()
+    assert some.mean_ms[0] < 0.7 * none.mean_ms[0]
+
+
+def test_equal_prompts_do_not_vary_and_numbers_of_servers_between_nodes_lie_between():
+    found = prompt_costs(TIMES, stream([0.0] + [1.0] * 50), np.array([1, 5, 300]), 1e9, CHUNK)
+    assert found.cv2 == pytest.approx([0, 0, 0]) and found.mean_ms == pytest.approx(
+        [alone_ms(1000, 0)] * 3, rel=0.02
+    )
+    four, five, six = prompt_costs(TIMES, CONVERSATIONS, np.array([4, 5, 6]), 4e6, CHUNK).new_tokens
+    assert four <= five <= six
+
+
+def test_gaps_of_a_poisson_stream_vary_as_theory_has_it_and_regular_ones_do_not():
+    gaps = np.random.default_rng(3).exponential(1.0, 20_000)
+    assert arrival_cv2(stream(gaps), np.array([1, 2, 8])) == pytest.approx([1, 1 / 2, 1 / 8], rel=0.1)
+    assert arrival_cv2(stream(np.ones(100)), np.array([1, 3])) == pytest.approx([0, 0])
+
+
+def test_bursts_longer_than_a_turn_are_not_evened_out_by_dealing():
+    """Nine at once every three seconds: each of two servers gets four or five at once."""
+    bursts = np.where(np.arange(9000) % 9 == 0, 3.0, 0.0)
+    one, two, nine = arrival_cv2(stream(bursts), np.array([1, 2, 9]))
+    assert one == pytest.approx(8.0, rel=0.01) and two > 2.5 and nine == pytest.approx(0.0, abs=1e-9)
+
+
+def test_what_says_too_little_counts_as_poisson():
+    assert arrival_cv2(stream([0.0]), np.array([2])) == pytest.approx([0.5])
+    assert arrival_cv2(stream([0.0, 0.0, 0.0]), np.array([1])) == pytest.approx([1.0])
