@@ -20,6 +20,7 @@ from armature.hardware.inventory import Inventory
 from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Estimator
+from armature.perf.on_demand import OnDemandEstimator
 from armature.search.engines import Engines, engines_for
 from armature.search.operating import Engine
 from armature.search.pick import TOLERANCE
@@ -100,7 +101,7 @@ def direct_profile(
         rule = f"leaves nothing to decode at osl {asked.workload.osl}"
         raise InvalidInput("the layout", [Problem("--disagg", rule, "leave it out")])
     question = replace(asked, backends=asked.backends[:1])
-    engines = engines_for(question, estimator)
+    engines = engines_for(question, OnDemandEstimator(estimator))
     chosen, why = _disagg(question, engines, wanted) if wanted.disagg else _agg(question, engines, wanted)
     prefills, decodes = chosen.counts
     swept = sweep(question, chosen.engines, keep=lambda s: _is(s, prefills, decodes))
@@ -136,9 +137,8 @@ def _agg(question: Question, engines: Engines, wanted: Wanted) -> tuple[_Chosen,
     )
     what += f" of {wanted}" if str(wanted) else ""
     if question.loaded and wanted.replicas is None:
-        carried = [(each, *_replicas(question, each)) for each in workers]
-        enough = [each for each in carried if each[2] >= 1.0 - TOLERANCE]
-        worker, count, _ = enough[0] if enough else max(carried, key=lambda each: each[2])
+        worker, count, served = _carrying(question, workers)
+        enough = served >= 1.0 - TOLERANCE
         what += " that carries the load" if enough else ", of those too small for the load the strongest"
     most = worker_slots(worker.pool).workers(worker.gpus)
     if count > most:
@@ -203,6 +203,19 @@ def _matching(
 def _held(engine: Engine) -> int:
     """Requests of the asked length that one worker holds at once."""
     return engine.fit.max_sequences * engine.parallelism.dp
+
+
+def _carrying(question: Question, workers: Sequence[Engine]) -> tuple[Engine, int, float]:
+    """(worker, how many of it, share of the load) of the first that carries it, or of the one that carries most."""
+    best: tuple[Engine, int, float] | None = None
+    for worker in workers:
+        found = (worker, *_replicas(question, worker))
+        if best is None or found[2] > best[2]:
+            best = found
+        if best[2] >= 1.0 - TOLERANCE:
+            break
+    assert best is not None
+    return best
 
 
 def _replicas(question: Question, worker: Engine) -> tuple[int, float]:
