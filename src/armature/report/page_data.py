@@ -19,6 +19,8 @@ TARGETS = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "Request"}
 """Estimates that may have a target, as the page labels them."""
 SPEC_KEYS = {"ttft_ms": "ttft", "itl_ms": "itl", "e2e_ms": "e2eLatency"}
 """Their fields of spec.sla."""
+INSTEAD = {"ttft_ms": ["e2e_ms"], "itl_ms": ["e2e_ms"], "e2e_ms": ["ttft_ms", "itl_ms"]}
+"""Targets that a request cannot state beside them (VAL-02)."""
 GRAPH_BYTES = 900_000
 """Graphs that would take the page beyond this are left out, the last candidates first."""
 
@@ -41,7 +43,13 @@ def page_data(
     return {
         "rule": {"goal": goal, "equal": EQUAL, "tolerance": TOLERANCE, "loaded": loaded},
         "targets": [
-            {"name": name, "label": label, "key": SPEC_KEYS[name], "asked": profile.sla.get(name)}
+            {
+                "name": name,
+                "label": label,
+                "key": SPEC_KEYS[name],
+                "instead": INSTEAD[name],
+                "asked": profile.sla.get(name),
+            }
             for name, label in TARGETS.items()
         ],
         "points": [_point(profile, candidate) for candidate in profile.candidates],
