@@ -92,7 +92,7 @@ def test_the_pages_rule_is_the_searchs_rule(driver, shown, name):
     )
     for targets, order in zip(asked, orders, strict=True):
         assert order == order_by_search(profile, served, targets), targets
-    assert len({order[0] for order in orders}) > 3
+    assert len({order[0] for order in orders}) > 1
 
 
 @pytest.mark.parametrize("goal", ["latency", "gpus", "throughput"])

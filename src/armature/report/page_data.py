@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from armature.report.words import amount, layout
+from armature.search.explain import difference
 from armature.search.pick import EQUAL, TOLERANCE
 from armature.search.profile import Candidate, Group, Number, Profile
+from armature.workload.shape import Sla, Workload
 
 __all__ = ["GRAPH_BYTES", "TARGETS", "page_data", "seconds"]
 
@@ -97,6 +99,7 @@ def _point(profile: Profile, candidate: Candidate) -> dict[str, Any]:
         "x": candidate.tokens_per_s_per_user,
         "y": candidate.front_y,
         **{name: _triple(getattr(candidate, name)) for name in TARGETS},
+        "beside": _beside(profile, candidate),
         "facts": _facts(candidate),
         "groups": [_group(group) for group in candidate.groups],
         "notes": list(candidate.notes),
@@ -117,6 +120,8 @@ def _facts(candidate: Candidate) -> list[tuple[str, str, str]]:
     ]
     if candidate.cost_per_million_tokens is not None:
         facts.append(("Per million tokens", amount(candidate.cost_per_million_tokens), ""))
+    if candidate.joules_per_token is not None:
+        facts.append(("J/token, at most", amount(candidate.joules_per_token), ""))
     return [
         *facts,
         ("GPUs", str(candidate.gpus), ""),
@@ -141,6 +146,16 @@ def _group(group: Group) -> str:
         f"{workers} of {group.parallelism.label} on {group.sku}: {group.batch:,} in flight per rank (at most "
         f"{group.max_num_seqs:,}); {weights} GB of weights and {kv} GB of {group.kv_dtype} KV cache per GPU"
     )
+
+
+def _beside(profile: Profile, candidate: Candidate) -> str:
+    """What the rule holds against the candidate; nothing against the pick."""
+    if candidate.id == profile.pick:
+        return ""
+    asked = profile.workload
+    workload = Workload(request_rate=asked.get("request_rate"), concurrency=asked.get("concurrency"))
+    stated: dict[str, Any] = dict(profile.sla)
+    return difference(candidate, profile.picked, workload, Sla(**stated))
 
 
 def _asked_load(profile: Profile) -> tuple[str, float] | None:

@@ -144,6 +144,7 @@
     if (judging()) tags.push(make("span", says(now.selected), `state-${stateName(now.selected)}`));
     tags.push(make("span", point.id));
     $("tags").replaceChildren(...tags);
+    $("beside").textContent = point.beside && `Beside the plan's pick: ${point.beside}.`;
     $("margins").replaceChildren(...Object.entries(now.targets).map(([name, target]) => margin(labels[name], point[name], target)));
     $("facts").replaceChildren(
       ...point.facts.map(([label, text, band]) => {
@@ -218,10 +219,10 @@
   const rows = [...document.querySelectorAll("#table tbody tr")];
   for (const row of rows) {
     const i = Number(row.dataset.i);
-    const head = row.querySelector("th");
-    const button = make("button", head.textContent);
+    const name = row.querySelector("th span");
+    const button = make("button", name.textContent);
     button.type = "button";
-    head.replaceChildren(button);
+    name.replaceWith(button);
     row.addEventListener("click", () => select(i));
   }
   for (const head of document.querySelectorAll("#table thead th")) {
