@@ -20,6 +20,7 @@ from typing import Any
 import jinja2
 
 from armature.report.page_data import page_data, seconds
+from armature.report.terminal import changes
 from armature.report.trace import trace_sentences
 from armature.report.words import (
     UNICODE,
@@ -77,6 +78,7 @@ def report_html(
     style, script = _asset("page.css"), "".join(_asset(name) for name in _SCRIPTS)
     columns = _columns(profile)
     one_backend = len({candidate.backend for candidate in profile.candidates}) == 1
+    change_title, change_sentences = changes(profile)
     return _template().render(
         policy=(
             f"default-src 'none'; script-src '{_digest(script)}'; style-src '{_digest(style)}'; img-src data:; "
@@ -94,12 +96,15 @@ def report_html(
         state=_state(pick),
         summary=summary(pick),
         asked=_asked(profile),
+        change_title=change_title,
+        changes=change_sentences,
         considered=considered_text(profile.considered) if profile.considered.get("layouts") else "",
         columns=columns,
         rows=[
             (candidate, [column.cell(candidate) for column in columns]) for candidate in profile.candidates
         ],
         labels={c.id: layout(c, backend=not one_backend) for c in profile.candidates},
+        beside=[point["beside"].split(" (")[0] for point in data["points"]],
         verdicts={candidate.id: _verdict(candidate) for candidate in profile.candidates},
         front=frozenset(profile.pareto),
         chosen_label=layout(profile.candidate(chosen)),

@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from armature.report.words import amount, layout
+from armature.search.explain import difference
 from armature.search.pick import EQUAL, TOLERANCE
 from armature.search.profile import Candidate, Group, Number, Profile
+from armature.workload.shape import Sla, Workload
 
 __all__ = ["GRAPH_BYTES", "TARGETS", "page_data", "seconds"]
 
@@ -19,6 +21,8 @@ TARGETS = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "Request"}
 """Estimates that may have a target, as the page labels them."""
 SPEC_KEYS = {"ttft_ms": "ttft", "itl_ms": "itl", "e2e_ms": "e2eLatency"}
 """Their fields of spec.sla."""
+INSTEAD = {"ttft_ms": ["e2e_ms"], "itl_ms": ["e2e_ms"], "e2e_ms": ["ttft_ms", "itl_ms"]}
+"""Targets that a request cannot state beside them (VAL-02)."""
 GRAPH_BYTES = 900_000
 """Graphs that would take the page beyond this are left out, the last candidates first."""
 
@@ -41,7 +45,13 @@ def page_data(
     return {
         "rule": {"goal": goal, "equal": EQUAL, "tolerance": TOLERANCE, "loaded": loaded},
         "targets": [
-            {"name": name, "label": label, "key": SPEC_KEYS[name], "asked": profile.sla.get(name)}
+            {
+                "name": name,
+                "label": label,
+                "key": SPEC_KEYS[name],
+                "instead": INSTEAD[name],
+                "asked": profile.sla.get(name),
+            }
             for name, label in TARGETS.items()
         ],
         "points": [_point(profile, candidate) for candidate in profile.candidates],
@@ -89,6 +99,7 @@ def _point(profile: Profile, candidate: Candidate) -> dict[str, Any]:
         "x": candidate.tokens_per_s_per_user,
         "y": candidate.front_y,
         **{name: _triple(getattr(candidate, name)) for name in TARGETS},
+        "beside": _beside(profile, candidate),
         "facts": _facts(candidate),
         "groups": [_group(group) for group in candidate.groups],
         "notes": list(candidate.notes),
@@ -109,6 +120,8 @@ def _facts(candidate: Candidate) -> list[tuple[str, str, str]]:
     ]
     if candidate.cost_per_million_tokens is not None:
         facts.append(("Per million tokens", amount(candidate.cost_per_million_tokens), ""))
+    if candidate.joules_per_token is not None:
+        facts.append(("J/token, at most", amount(candidate.joules_per_token), ""))
     return [
         *facts,
         ("GPUs", str(candidate.gpus), ""),
@@ -133,6 +146,16 @@ def _group(group: Group) -> str:
         f"{workers} of {group.parallelism.label} on {group.sku}: {group.batch:,} in flight per rank (at most "
         f"{group.max_num_seqs:,}); {weights} GB of weights and {kv} GB of {group.kv_dtype} KV cache per GPU"
     )
+
+
+def _beside(profile: Profile, candidate: Candidate) -> str:
+    """What the rule holds against the candidate; nothing against the pick."""
+    if candidate.id == profile.pick:
+        return ""
+    asked = profile.workload
+    workload = Workload(request_rate=asked.get("request_rate"), concurrency=asked.get("concurrency"))
+    stated: dict[str, Any] = dict(profile.sla)
+    return difference(candidate, profile.picked, workload, Sla(**stated))
 
 
 def _asked_load(profile: Profile) -> tuple[str, float] | None:

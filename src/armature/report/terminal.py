@@ -84,17 +84,21 @@ def plan_lines(
     return tuple(lines) if unicode else tuple(Line(plain(line.text), line.style) for line in lines)
 
 
-def change_lines(profile: Profile, width: int, glyphs: Glyphs, most: int = 3) -> Iterable[Line]:
-    """What would change the choice: what would meet the SLA where it is missed, else the steps worth taking."""
+def changes(profile: Profile) -> tuple[str, list[str]]:
+    """(a title, sentences) on what would change the choice: what would meet the SLA where it is missed, else the steps
+    worth taking. No sentence where nothing was looked at."""
     if profile.suggestions:
-        said = [suggestion.text for suggestion in profile.suggestions]
-        yield from _list("What would meet it", said, max(most, 5), width, glyphs)
-        return
-    if not profile.relaxations:
-        return
-    said = [step.text for step in profile.relaxations if worth_saying(step, profile)][:most]
-    nothing = "No step of 10 % or of one GPU would change anything for the better."
-    yield from _list("What one step would change", said or [nothing], most, width, glyphs)
+        return "What would meet it", [suggestion.text for suggestion in profile.suggestions]
+    said = [step.text for step in profile.relaxations if worth_saying(step, profile)]
+    if profile.relaxations and not said:
+        said = ["No step of 10 % or of one GPU would change anything for the better."]
+    return "What one step would change", said
+
+
+def change_lines(profile: Profile, width: int, glyphs: Glyphs, most: int = 3) -> Iterable[Line]:
+    """`changes`, the first of them."""
+    title, said = changes(profile)
+    return _list(title, said if profile.suggestions else said[:most], max(most, 5), width, glyphs)
 
 
 def worth_saying(step: Relaxation, profile: Profile) -> bool:

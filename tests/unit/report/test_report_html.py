@@ -17,6 +17,8 @@ from report_factory import AGG, DISAGG, candidate, group, profile
 from armature.report.html import report_html
 from armature.report.page_data import GRAPH_BYTES
 from armature.report.words import layout
+from armature.search.profile import Outcome, Relaxation, Suggestion
+from armature.workload.summary import Spread, TraceSummary
 
 GRAPHS = {"agg-1": "kind: A\nreplicas: 4\n", "disagg-1": "kind: A\nreplicas: 1\n"}
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>\"'&lt;<!--\u2028\u0000"
@@ -94,7 +96,35 @@ def test_every_candidate_is_there_with_numbers_bands_source_and_verdict():
         assert {"silicon", f"{one.ttft_ms.value:.0f}", f"{one.ttft_ms.low:.0f}–{one.ttft_ms.high:.0f}"} <= {
             *words
         }
-    assert [row.split()[-1] for row in rows] == ["met", "met", "missed"]
+    verdicts = [
+        text for tag, attrs, text in page.texts if tag == "td" and "verdict" in attrs.get("class", "")
+    ]
+    assert verdicts == ["met", "met", "missed"]
+
+
+def test_each_candidate_says_what_the_rule_holds_against_it():
+    few = candidate("few", [group("agg", 2, 2)])
+    page = Page(report_html(profile([few, AGG]), GRAPHS))
+    assert [point["beside"] for point in page.data["points"]] == ["", "8 GPUs instead of 4"]
+    assert "8 GPUs instead of 4" in page.of("tr")[2]
+    assert "instead of" not in page.of("tr")[1]
+
+
+def test_what_would_change_the_choice_and_what_the_trace_held_are_said():
+    outcome = Outcome("agg vllm 4×tp2", "agg", 8, 4.0, 64.0, 400.0, 12.5, 12_900.0, 4000.0, 500.0, True, True)
+    would = Suggestion("gpus", "h200_sxm", 16.0, True, {}, outcome, "16 h200_sxm would meet it <all>.")
+    step = Relaxation(
+        "itl_ms", None, 0.1, 33.0, True, True, outcome, 0.2, 0, 0.0, None, "ITL 33 ms: 20 % more."
+    )
+    body = Page(report_html(replace(profile(), suggestions=(would,)), {})).of("main")[0]
+    assert "What would meet it" in body
+    assert would.text in body
+    body = Page(report_html(replace(profile(), relaxations=(step,)), {})).of("main")[0]
+    assert "What one step would change" in body
+    assert step.text in body
+    trace = TraceSummary("log.jsonl", 3, 3, 2.0, 1.5, 1.5, 1.0, Spread(9, 9, 9, 9), Spread(5, 5, 5, 5))
+    body = Page(report_html(replace(profile(), trace=trace), {})).of("main")[0]
+    assert "log.jsonl: 3 requests" in body
 
 
 def test_numbers_are_the_profiles_own():

@@ -80,7 +80,10 @@
     let last = target.asked ?? at(400);
     const set = (ms) => {
       if (ms === null) delete now.targets[target.name];
-      else now.targets[target.name] = last = ms;
+      else {
+        for (const other of target.instead) delete now.targets[other];
+        now.targets[target.name] = last = ms;
+      }
       decide();
       select(order[0]);
     };
@@ -141,6 +144,7 @@
     if (judging()) tags.push(make("span", says(now.selected), `state-${stateName(now.selected)}`));
     tags.push(make("span", point.id));
     $("tags").replaceChildren(...tags);
+    $("beside").textContent = point.beside && `Beside the plan's pick: ${point.beside}.`;
     $("margins").replaceChildren(...Object.entries(now.targets).map(([name, target]) => margin(labels[name], point[name], target)));
     $("facts").replaceChildren(
       ...point.facts.map(([label, text, band]) => {
@@ -155,10 +159,10 @@
     showGraph();
   }
 
-  /** A bar from 0 to 1.5 times the target: the estimate as a dot, its band, the target as a line. */
+  /** A bar from 0 to 1.5 times the target or beyond the band: the estimate as a dot, its band, the target as a line. */
   function margin(label, [value, low, high], target) {
-    const at = (ms) => `${Math.min(ms / target / 1.5, 1) * 100}%`;
-    const wide = `${Math.max(Math.min(high / target / 1.5, 1) - Math.min(low / target / 1.5, 1), 0) * 100}%`;
+    const end = Math.max(1.5 * target, 1.05 * high);
+    const at = (ms) => `${(100 * ms) / end}%`;
     const state = value > target * (1 + rule.tolerance) ? "missed" : high > target ? "risk" : "met";
     const row = make("div", undefined, "margin");
     row.append(
@@ -167,7 +171,7 @@
         "svg",
         { "aria-hidden": "true" },
         svg("rect", { class: "track", width: "100%", height: 14, rx: 4 }),
-        svg("rect", { class: "span", x: at(low), width: wide, y: 3, height: 8, rx: 2 }),
+        svg("rect", { class: "span", x: at(low), width: at(high - low), y: 3, height: 8, rx: 2 }),
         svg("line", { class: "goal", x1: at(target), x2: at(target), y1: 0, y2: 14 }),
         svg("circle", { class: `dot ${state}`, cx: at(value), cy: 7, r: 5 }),
       ),
@@ -215,10 +219,10 @@
   const rows = [...document.querySelectorAll("#table tbody tr")];
   for (const row of rows) {
     const i = Number(row.dataset.i);
-    const head = row.querySelector("th");
-    const button = make("button", head.textContent);
+    const name = row.querySelector("th span");
+    const button = make("button", name.textContent);
     button.type = "button";
-    head.replaceChildren(button);
+    name.replaceWith(button);
     row.addEventListener("click", () => select(i));
   }
   for (const head of document.querySelectorAll("#table thead th")) {

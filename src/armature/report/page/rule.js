@@ -61,6 +61,6 @@ function judge(point, targets, rule, labels) {
     if (value > target * (1 + rule.tolerance)) why.push(`${labels[name]} ${(value / target).toFixed(2)}×`);
     else if (high > target) risk = true;
   }
-  if (point.served < 1) why.push(`carries ${Math.floor(point.served * 100)} % of the load`);
+  if (point.served < 1) why.push(`load ${Math.floor(point.served * 100)} %`);
   return { state: why.length ? "missed" : risk ? "at risk" : "met", why: why.join(", ") };
 }
