@@ -221,7 +221,7 @@ class ModeContrast(msgspec.Struct, frozen=True):
 
 
 class InventoryPool(msgspec.Struct, frozen=True):
-    """A pool of the inventory as the search saw it."""
+    """A pool of the inventory as the search saw it. link: of the GPUs of a node: `nvlink`, `pcie` or `xgmi`."""
 
     sku: str
     gpus: int
@@ -232,6 +232,7 @@ class InventoryPool(msgspec.Struct, frozen=True):
     rdma_resource: str | None
     product: str | None
     estimated: bool
+    link: str | None = None
 
 
 class Curves(msgspec.Struct, frozen=True):

@@ -245,4 +245,5 @@ def _pool(pool: Pool) -> InventoryPool:
         rdma_resource=pool.rdma_resource,
         product=pool.product,
         estimated=pool.gpu.estimated,
+        link=pool.gpu.link,
     )

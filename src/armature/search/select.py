@@ -88,6 +88,7 @@ def engines_of(
                 f"The profile has no pool for {group.sku}.", "Make a new one with `armature plan`."
             )
         gpu = catalog.gpu(group.sku).with_vram(there.vram_bytes)
+        gpu = gpu if there.link is None else gpu.linked_by(there.link)
         pool = Pool(gpu, there.gpus, there.gpus_per_node, there.nodes, there.rdma)
         spec = EngineSpec(facts, gpu, candidate.backend, group.parallelism, group.kv_dtype)
         fitted = fit(

@@ -106,7 +106,7 @@ def test_how_gpus_are_linked_stays_as_the_file_says(run, tmp_path):
     done = run("plan", "-", *options, "--estimator", "roofline", "--json", stdin=text)
     assert done.returncode == 0, done.stderr
     (pool,) = json.loads(done.stdout)["inventory"]
-    assert (pool["sku"], pool["nodes"], pool["rdma"]) == ("h100_pcie", 2, True)
+    assert (pool["sku"], pool["nodes"], pool["rdma"], pool["link"]) == ("h100_pcie", 2, True, "pcie")
     written = run("plan", "-", *options, "--write-request", stdin=text).stdout
     again = json.loads(run("plan", "-", "--estimator", "roofline", "--json", stdin=written).stdout)
     assert {**again, "notes": []} == {**json.loads(done.stdout), "notes": []}

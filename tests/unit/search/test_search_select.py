@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
@@ -53,6 +54,15 @@ def test_each_group_has_the_engine_of_its_own_pool():
     for group in candidate.groups:
         assert engines[group.role].pool.gpu.sku == group.sku
         assert engines[group.role].fit.kv_room_tokens == group.kv_room_tokens
+
+
+def test_a_stated_link_is_the_engines_too():
+    (request,) = load_documents(json.dumps(DOCUMENT), "chosen")
+    slow = pool(sku="h200_sxm")
+    slow = replace(slow, gpu=slow.gpu.linked_by("pcie"))
+    found = profile(default_request(request), inventory(slow), FACTS, FormulaEstimator())
+    engines = engines_of(found, found.picked, FACTS, FormulaEstimator())
+    assert {engine.pool.gpu for engine in engines.values()} == {slow.gpu}
 
 
 def test_the_picks_own_point_changes_nothing(plan):
