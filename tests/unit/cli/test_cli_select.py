@@ -34,16 +34,20 @@ def run(capsys, monkeypatch, tmp_path):
     return call
 
 
-@pytest.fixture
-def planned(run, tmp_path):
-    """A plan written to a directory."""
+@pytest.fixture(scope="module")
+def planned(tmp_path_factory):
+    """A plan written to a directory, once per request; tests leave it as it is."""
+    made: dict[str, Path] = {}
 
     def write(text=""):
-        file = tmp_path / "request.yaml"
-        file.write_text(DATA.read_text() + text)
-        out = tmp_path / "out"
-        assert run("plan", file, "--estimator", "roofline", "-q", "-o", out).returncode == 0
-        return out
+        if text not in made:
+            file = tmp_path_factory.mktemp("request") / "request.yaml"
+            file.write_text(DATA.read_text() + text)
+            made[text] = file.parent / "out"
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("HOME", str(file.parent))
+                assert main(["plan", str(file), "--estimator", "roofline", "-q", "-o", str(made[text])]) == 0
+        return made[text]
 
     return write
 
@@ -145,8 +149,8 @@ def test_what_is_no_profile(run, tmp_path, content, said):
 
 
 def test_a_profile_without_its_request_says_so(run, planned, tmp_path):
-    file = planned() / "profile.json"
-    data = json.loads(file.read_text())
+    data = json.loads((planned() / "profile.json").read_text())
+    file = tmp_path / "profile.json"
     for request, said in [({}, "holds no request"), ({"kind": "Pod"}, "The profile's request")]:
         file.write_text(json.dumps({**data, "request": request}))
         done = run("select", file, "--point", "1")
