@@ -67,6 +67,7 @@ function makePlot(box, points, front, on) {
     picture.addEventListener("click", (event) => {
       const i = nearest(event);
       if (i !== null) on.select(i);
+      if (event.pointerType === "touch") on.point(i); // a finger does not hover
     });
     box.querySelector("svg")?.remove();
     box.prepend(picture);
