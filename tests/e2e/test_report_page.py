@@ -12,6 +12,8 @@ from browser import complaints, selected, text
 from cli_process import EXAMPLES, armature
 from msgspec.structs import replace
 from selenium.webdriver import ActionChains, Keys
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -176,8 +178,8 @@ def test_the_table_sorts_filters_and_unfolds(driver, shown):
     profile = shown("free")
 
     def visible():
-        rows = driver.find_elements(By.CSS_SELECTOR, "tbody tr:not([hidden])")
-        return [int(row.get_attribute("data-i")) for row in rows]
+        rows = "[...document.querySelectorAll('tbody tr')].filter((row) => row.checkVisibility())"
+        return driver.execute_script(f"return {rows}.map((row) => Number(row.dataset.i))")
 
     assert len(visible()) == 12
     assert visible()[0] == 0
@@ -207,8 +209,15 @@ def test_a_phone_needs_no_sideways_scrolling(driver, shown, name):
     small = driver.execute_script(CHECKS + "return tiny()")
     assert small == []
     i = alone(driver)[0]
-    mark(driver, i).click()
+    finger = ActionBuilder(driver, mouse=PointerInput("touch", "finger"))
+    driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", mark(driver, i))
+    finger.pointer_action.move_to(mark(driver, i)).click()
+    finger.perform()
     assert selected(driver)[1] == profile.candidates[i].id
+    tip = driver.find_element(By.CSS_SELECTOR, ".tip")
+    assert tip.is_displayed() and layout(profile.candidates[i]) in tip.text
+    box = driver.execute_script("return arguments[0].getBoundingClientRect().toJSON()", tip)
+    assert box["left"] >= 0 and box["right"] <= 360
     assert driver.execute_script(wide) == [360, 360]
 
 

@@ -103,9 +103,14 @@ def test_the_rules_agree_where_everything_ties(driver, shown, goal):
     cases = []
     for _ in range(150):
         count = rng.randint(1, 12)
-        columns = {name: [rng.choice((10.0, 10.05, 10.2, 20.0)) for _ in range(count)] for name in NAMES}
+        columns = {
+            name: [
+                rng.choice((10.0, 10.05, 20.0, *(10 * 1.01**n for n in range(1, 6)))) for _ in range(count)
+            ]
+            for name in NAMES
+        }
         columns |= {
-            "rate": [rng.choice((1.0, 1.004, 1.02, 2.0)) for _ in range(count)],
+            "rate": [rng.choice((1.0, 1.004, 2.0, *(1.01**n for n in range(1, 6)))) for _ in range(count)],
             "gpus": [rng.choice((1, 2, 4)) for _ in range(count)],
             "stages": [rng.choice((1, 2)) for _ in range(count)],
             "prefill": [rng.choice((-1, 0)) for _ in range(count)],

@@ -133,7 +133,7 @@ def _asked(profile: Profile) -> list[tuple[str, str]]:
     sizes = f"{amount(profile.model_weight_bytes / 1e9)} GB of weights"
     context = f", {profile.model_max_context:,} tokens of context" if profile.model_max_context else ""
     return [
-        ("Model", f"{profile.model}: {sizes}{context}; facts from {profile.model_source}"),
+        ("Model", f"{sizes}{context}; facts from {profile.model_source}"),
         ("Workload", load(profile, UNICODE)),
         ("Targets", targets(profile, UNICODE)),
         ("Hardware", f"{pools(profile, UNICODE)}; {pool.gpus_per_node} per node"),

@@ -101,7 +101,7 @@
   });
   $("reset").addEventListener("click", () => {
     now.targets = { ...asked };
-    document.activeElement?.blur();
+    document.querySelector(".target input").focus(); // the button is about to be disabled
     decide();
     select(order[0]);
   });

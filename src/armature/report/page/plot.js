@@ -34,7 +34,7 @@ function makePlot(box, points, front, on) {
     const height = Math.round(Math.min(Math.max(width * 0.62, 270), 460));
     const [xs, ys] = [ticks(Math.max(...points.map((p) => p.x)), width < 480 ? 4 : 8), ticks(Math.max(...points.map((p) => p.y)), 6)];
     const left = 14 + 7 * Math.max(...ys.map((y) => tickText.format(y).length));
-    area = { left, right: width - 14, top: 26, bottom: height - 42 };
+    area = { left, right: width - 14, top: 38, bottom: height - 42 };
     const x = (value) => area.left + (value / xs.at(-1)) * (area.right - area.left);
     const y = (value) => area.bottom - (value / ys.at(-1)) * (area.bottom - area.top);
     place = points.map((point) => [x(point.x), y(point.y)]);
@@ -67,6 +67,7 @@ function makePlot(box, points, front, on) {
     picture.addEventListener("click", (event) => {
       const i = nearest(event);
       if (i !== null) on.select(i);
+      if (event.pointerType === "touch") on.point(i); // a finger does not hover
     });
     box.querySelector("svg")?.remove();
     box.prepend(picture);
