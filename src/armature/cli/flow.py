@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from armature.cli.files import read_main, with_paths_from
-from armature.errors import ArmatureError, InvalidInput, ModelUnknown, Problem
+from armature.errors import ArmatureError, InvalidInput, ModelUnknown, NothingFits, Problem
 
 if TYPE_CHECKING:
     from armature.api.v1beta1 import DynamoGraphDeployment, DynamoGraphDeploymentRequest
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from armature.search.candidates import Swept
     from armature.search.direct import Wanted
     from armature.search.profile import Profile
+    from armature.search.question import Question
     from armature.workload.trace import Trace
 
 __all__ = [
@@ -77,10 +78,14 @@ def search_request(
     offline: bool = False,
     estimator: EstimatorKind | Estimator = "auto",
     prices: Mapping[str, float] | None = None,
+    advice: bool = False,
     env: Mapping[str, str] | None = None,
     discover: Callable[[], Inventory | None] | None = None,
 ) -> Searched:
-    """The search for a request; parameters and errors are those of `plan_request`."""
+    """The search for a request; parameters and errors are those of `plan_request`.
+
+    advice: whether NothingFits says what would hold the model.
+    """
     from msgspec import structs
 
     from armature.search.engines import engines_for
@@ -90,12 +95,22 @@ def search_request(
     request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
     question = question_of(request, inventory, facts, prices=prices, trace=trace)
     source = step_times(estimator, env) if isinstance(estimator, str) else estimator
-    swept = sweep(question, engines_for(question, source))
+    try:
+        swept = sweep(question, engines_for(question, source))
+    except NothingFits as error:
+        raise _advised(error, question, source) if advice else error from None
     profile = profile_for(request, swept, source)
     if request.spec.search_strategy == "thorough":
         note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
         profile = structs.replace(profile, notes=(*profile.notes, note))
     return Searched(request, profile, swept, source)
+
+
+def _advised(error: NothingFits, question: Question, source: Estimator) -> NothingFits:
+    from armature.search.hold import with_what_holds
+    from armature.search.vary import asker
+
+    return with_what_holds(error, question, asker(source))
 
 
 def plan_request(
@@ -128,6 +143,7 @@ def plan_request(
         offline=offline,
         estimator=estimator,
         prices=prices,
+        advice=advice,
         env=env,
         discover=discover,
     )

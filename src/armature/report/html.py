@@ -19,8 +19,8 @@ from typing import Any
 
 import jinja2
 
+from armature.report.changes import changes
 from armature.report.page_data import page_data, seconds
-from armature.report.terminal import changes
 from armature.report.trace import trace_sentences
 from armature.report.words import (
     UNICODE,

@@ -9,7 +9,7 @@ from armature.search.profile import Candidate, Margin, ModeContrast
 from armature.search.question import Question
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["NAMES", "amount", "difference", "layout_text", "miss", "misses", "reasons"]
+__all__ = ["NAMES", "amount", "difference", "layout_key", "layout_text", "miss", "misses", "reasons"]
 
 NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "End-to-end latency"}
 
@@ -38,6 +38,12 @@ def layout_text(candidate: Candidate, beside: Candidate | None = None) -> str:
     mode = "aggregated" if candidate.mode == "agg" else "disaggregated"
     on = f" on {candidate.groups[0].sku}" if len(skus) == 1 and skus != shown else ""
     return f"{mode} {candidate.backend}, {', '.join(groups)}{on}"
+
+
+def layout_key(candidate: Candidate) -> object:
+    """What two points of one layout share."""
+    groups = tuple((group.role, group.sku, group.replicas, group.parallelism) for group in candidate.groups)
+    return candidate.backend, groups
 
 
 def reasons(
@@ -113,7 +119,7 @@ def _bound(pick: Candidate, bound: Binding, question: Question) -> list[str]:
         smaller = bound.smaller
         said.append(
             f"{_binding_name(bound.kind)} binds: the best on fewer GPUs, {layout_text(smaller, pick)} on "
-            f"{smaller.gpus}, {difference(smaller, pick, question.workload, question.sla)}."
+            f"{smaller.gpus}, {_difference(smaller, pick, question.workload, question.sla)}."
         )
     elif bound.kind in ("memory", "batch"):
         tokens = question.workload.isl + question.workload.osl

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from armature.errors import ArmatureError
 from armature.search.candidates import Swept
-from armature.search.explain import NAMES, amount, layout_text, miss, misses
+from armature.search.explain import NAMES, amount, layout_key, layout_text, miss, misses
 from armature.search.pick import EQUAL
 from armature.search.profile import Candidate, Relaxation
 from armature.search.question import Question
@@ -78,7 +78,7 @@ def _relaxation(step: _Step, old: Candidate, new: Candidate, question: Question)
     said = _said(step, old, new, question)
     if cost_gain is not None and abs(cost_gain) >= EQUAL and step.what != "load":
         said += f", {abs(cost_gain) * 100:.1f} % {'cheaper' if cost_gain > 0 else 'dearer'} per token"
-    if holds(new) and _layout(new) != _layout(old):
+    if holds(new) and layout_key(new) != layout_key(old):
         said += f", with {layout_text(new, old)}"
     return Relaxation(
         what=step.what,
@@ -141,8 +141,3 @@ def _said(step: _Step, old: Candidate, new: Candidate, question: Question) -> st
     if question.loaded or question.sla.optimize == "latency":
         return f"{abs(gain) * 100:.1f} % {'lower' if gain > 0 else 'higher'} end-to-end latency"
     return f"{abs(gain) * 100:.1f} % {'more' if gain > 0 else 'less'} tokens/s"
-
-
-def _layout(candidate: Candidate) -> tuple[object, ...]:
-    groups = tuple((g.role, g.sku, g.replicas, g.parallelism) for g in candidate.groups)
-    return (candidate.backend, *groups)
