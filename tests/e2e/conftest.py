@@ -25,11 +25,12 @@ def driver():
 
 @pytest.fixture(scope="session")
 def plans(tmp_path_factory):
-    """By name: the directory of a plan with a load, of one without, and of one that misses its targets."""
+    """By name: the directory of a plan with a load, without one, with targets missed, with ConfigMaps."""
     home = tmp_path_factory.mktemp("plans")
     (home / "missed.yaml").write_text(MISSED)
     files = {
         "loaded": EXAMPLES / "quickstart.yaml",
+        "extras": EXAMPLES / "latency.yaml",
         "free": EXAMPLES / "moe.yaml",
         "missed": home / "missed.yaml",
     }

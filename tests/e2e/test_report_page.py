@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import complaints, selected, text
-from cli_process import EXAMPLES, armature
+from cli_process import armature
 from msgspec.structs import replace
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
@@ -96,15 +96,15 @@ def test_a_pointer_over_a_point_shows_numbers_and_bands(driver, shown):
     assert not tip.is_displayed()
 
 
-@pytest.mark.parametrize("way", ["clipboard", "selection"])
-def test_the_copied_graph_is_the_written_one_and_validates(driver, shown, plans, tmp_path, way):
+@pytest.mark.parametrize(("way", "name"), [("clipboard", "extras"), ("selection", "free")])
+def test_the_copied_graph_is_the_written_one_and_validates(driver, shown, plans, tmp_path, way, name):
     """By the clipboard API, and by the older way of browsers that keep that from a file."""
-    profile = shown("free")
+    profile = shown(name)
     if way == "selection":
         driver.execute_script("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     driver.find_element(By.ID, "copy").click()
     assert copied(driver) == "Copied."
-    assert paste(driver).rstrip() == (plans["free"] / "dgd.yaml").read_text().rstrip()
+    assert paste(driver).rstrip() == written(plans[name])
 
     i = alone(driver)[-1]
     mark(driver, i).click()
@@ -115,19 +115,16 @@ def test_the_copied_graph_is_the_written_one_and_validates(driver, shown, plans,
     done = armature("validate", saved, home=tmp_path)
     assert (done.returncode, done.stderr) == (0, "")
     assert "DynamoGraphDeployment" in done.stdout
-    assert saved.read_text().rstrip() == text(driver, "#yaml").rstrip()
-    same = armature(
-        "plan",
-        EXAMPLES / "moe.yaml",
-        "-q",
-        "--candidate",
-        profile.candidates[i].id,
-        "-o",
-        tmp_path / "own",
-        home=tmp_path,
-    )
-    assert same.returncode == 0, same.stderr
-    assert saved.read_text().rstrip() == (tmp_path / "own" / "dgd.yaml").read_text().rstrip()
+    own = tmp_path / "own"
+    done = armature("select", plans[name], "--candidate", profile.candidates[i].id, "-o", own, home=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert saved.read_text().rstrip() == text(driver, "#yaml").rstrip() == written(own)
+
+
+def written(directory):
+    """What `-o` wrote to apply: the graph's ConfigMaps, when it has any, and the graph."""
+    files = [directory / "extras.yaml", directory / "dgd.yaml"]
+    return "---\n".join(file.read_text() for file in files if file.exists()).rstrip()
 
 
 def test_the_keyboard_is_enough(driver, shown):

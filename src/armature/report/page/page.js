@@ -66,7 +66,11 @@
   }
 
   const stateName = (i) => ({ met: "met", "at risk": "risk", missed: "missed" })[judged[i].state];
-  const says = (i) => (judged[i].why ? `misses: ${judged[i].why}` : judged[i].state === "met" ? "meets the targets" : "meets the targets, at risk");
+  const says = (i) => {
+    if (judged[i].why) return `misses: ${judged[i].why}`;
+    if (!Object.keys(now.targets).length) return "carries the load";
+    return judged[i].state === "met" ? "meets the targets" : "meets the targets, at risk";
+  };
 
   // The targets. A slider's 400 steps are even in the logarithm, over what the candidates span.
 
@@ -110,7 +114,7 @@
     controls.forEach((control) => control());
     const best = order[0];
     const meeting = judged.filter((j) => j.state !== "missed").length;
-    const all = `${meeting} of ${points.length} candidates meet ${Object.keys(now.targets).length ? "the targets" : "what is asked"}`;
+    const all = `${meeting} of ${points.length} candidates ${Object.keys(now.targets).length ? "meet the targets" : "carry the load"}`;
     const answer = [make("strong", points[best].label)];
     if (!judging()) answer.push("picked, with no target");
     else if (judged[best].state === "missed") answer.push(`closest of ${points.length}, none of which meets the targets: ${judged[best].why}`);
