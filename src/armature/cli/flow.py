@@ -43,6 +43,7 @@ __all__ = [
 ]
 
 EstimatorKind = Literal["auto", "silicon", "roofline"]
+Chooser = Literal["armature", "aic"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +123,14 @@ def plan_request(
     prices: Mapping[str, float] | None = None,
     candidate: str | None = None,
     advice: bool = False,
+    objective: Chooser = "armature",
     env: Mapping[str, str] | None = None,
     discover: Callable[[], Inventory | None] | None = None,
 ) -> tuple[Profile, Graph]:
     """The profile of the request and the graph of its pick (or of `candidate`), proven able to start.
 
-    candidate: an id, or a number in the table of the plan. estimator: a kind, or one that others use too.
+    candidate: an id, or a number in the table of the plan. estimator: a kind, or one that others use too. objective:
+    whose rules choose; `aic` gives no advice, which is the search's own.
     hardware_text: GPUs as `--hardware` takes them, in place of what the request states. prices: per GPU-hour by
     SKU. advice: whether the profile says what would change it. env: the environment to read caches and tokens from.
     discover: looks up this machine's GPUs.
@@ -137,21 +140,39 @@ def plan_request(
     from armature.graph.preflight import require
     from armature.report import candidate_named
 
-    searched = search_request(
-        request,
-        hardware_text=hardware_text,
-        offline=offline,
-        estimator=estimator,
-        prices=prices,
-        advice=advice,
-        env=env,
-        discover=discover,
-    )
-    profile = searched.advised() if advice else searched.profile
+    if objective == "aic":
+        looked_up = _looked_up(request, hardware_text, offline, env, discover)
+        source = step_times(estimator, env) if isinstance(estimator, str) else estimator
+        request, profile = looked_up[0], _chosen_as_aic(looked_up, source, prices)
+    else:
+        searched = search_request(
+            request,
+            hardware_text=hardware_text,
+            offline=offline,
+            estimator=estimator,
+            prices=prices,
+            advice=advice,
+            env=env,
+            discover=discover,
+        )
+        request, profile = searched.request, searched.advised() if advice else searched.profile
     chosen = None if candidate is None else candidate_named(profile, candidate).id
-    graph = build(profile, searched.request, candidate_id=chosen)
+    graph = build(profile, request, candidate_id=chosen)
     require(graph, profile)
     return profile, graph
+
+
+def _chosen_as_aic(
+    looked_up: tuple[DynamoGraphDeploymentRequest, Inventory, ModelFacts, Trace | None],
+    source: Estimator,
+    prices: Mapping[str, float] | None,
+) -> Profile:
+    """By its rules on its library's own step times, or on the roofline's where that is asked for."""
+    from armature.perf.silicon.raw import raw_steps
+    from armature.search.aic_plan import aic_profile
+
+    steps_of = None if source.name == "roofline" else raw_steps
+    return aic_profile(*looked_up, source, steps_of, prices=prices)
 
 
 def generate(

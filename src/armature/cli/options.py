@@ -17,6 +17,7 @@ __all__ = [
     "ApiVersion",
     "Backend",
     "BackendName",
+    "Chooser",
     "Concurrency",
     "E2e",
     "Estimator",
@@ -28,6 +29,7 @@ __all__ = [
     "Json",
     "Model",
     "Nextn",
+    "Objective",
     "Offline",
     "Optimize",
     "OptionalFile",
@@ -58,6 +60,7 @@ EstimatorKind = Literal["auto", "silicon", "roofline"]
 ApiVersion = Literal["v1beta1", "v1alpha1"]
 BackendName = Literal["auto", "vllm", "sglang", "trtllm"]
 Goal = Literal["latency", "throughput"]
+Chooser = Literal["armature", "aic"]
 
 HARDWARE_HELP = (
     "GPUs to plan for: h200_sxm, 8xh200_sxm, 2x8xh200_sxm. Default: the file's, else this machine's."
@@ -118,6 +121,10 @@ Optimize = Annotated[
 ]
 Estimator = Annotated[
     EstimatorKind, typer.Option("--estimator", help="Where step times come from.", show_default=True)
+]
+Objective = Annotated[
+    Chooser,
+    typer.Option("--objective", help="Whose rules choose: `aic` for AIConfigurator 0.12's, to compare with."),
 ]
 Price = Annotated[
     list[str] | None,

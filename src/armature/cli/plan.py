@@ -48,6 +48,7 @@ def plan(
     optimize: options.Optimize = None,
     write_request: Annotated[bool, _WRITE] = False,
     estimator: options.Estimator = "auto",
+    objective: options.Objective = "armature",
     price: options.Price = None,
     candidate: Annotated[str | None, _CANDIDATE] = None,
     output: options.Output = None,
@@ -83,6 +84,7 @@ def plan(
             prices=parse_prices(price or [], os.environ),
             candidate=candidate,
             advice=True,
+            objective=objective,
         )
     except InvalidInput as error:
         raise in_option_names(error, asked) from None

@@ -21,7 +21,7 @@ from armature.model.facts import ModelFacts
 from armature.perf.estimate import Estimator
 from armature.perf.speculative import SpeculativeTimes
 from armature.perf.steptable import StepTable, sample
-from armature.search.binding import binding
+from armature.search.binding import Binding, binding
 from armature.search.candidates import Swept, kept_rows
 from armature.search.considered import considered, surfaces
 from armature.search.contrast import contrast
@@ -95,11 +95,13 @@ def _closest(question: Question, found: Points, among: Iterable[Surface]) -> Ite
     return (points(surface, question.workload, sla) for surface in among)
 
 
-def profile_of(swept: Swept) -> Profile:
-    """The best of a sweep, the front, and why."""
+def profile_of(swept: Swept, order: npt.NDArray[np.intp] | None = None) -> Profile:
+    """The best of a sweep, the front, and why. order: all rows, best first, by another rule than `pick`'s, which then
+    nothing is said of: neither what binds nor what was considered."""
     question = swept.question
     inventory, workload, sla = question.inventory, question.workload, question.sla
-    order = best_first(swept.points, workload, sla)
+    ours = order is None
+    order = best_first(swept.points, workload, sla) if order is None else order
     rows, front = kept_rows(swept, order)
     made = _with_unique_ids({row: swept.candidate(row) for row in rows})
     pick = made[int(order[0])]
@@ -110,10 +112,10 @@ def profile_of(swept: Swept) -> Profile:
     lost = order[disagg != disagg[0]]
     other = made[int(lost[0])] if len(lost) else None
     modes = None
-    if other is not None:
+    if other is not None and ours:
         first, second = (int(order[0]), int(lost[0])) if pick.mode == "agg" else (int(lost[0]), int(order[0]))
         modes = contrast(swept, first, made[first], second, made[second])
-    bound = binding(swept, order)
+    bound = binding(swept, order) if ours else Binding("none")
     engines = _picked_engines(swept, int(order[0]))
     notes = [*inventory.notes, *question.facts.notes, *pick.notes]
     if question.trace is not None:
@@ -147,7 +149,7 @@ def profile_of(swept: Swept) -> Profile:
         pick=pick.id,
         runner_up=runner_up.id if runner_up else None,
         reasons=reasons(pick, runner_up, other, question, bound, modes),
-        considered=considered(question, swept.engines, swept.verdicts),
+        considered=considered(question, swept.engines, swept.verdicts) if ours else {},
         notes=tuple(dict.fromkeys(notes)),
         curves=curves(engines[pick.groups[0].role], engines[pick.groups[-1].role], question.facts),
         step_tables={

@@ -110,3 +110,21 @@ def test_how_gpus_are_linked_stays_as_the_file_says(run, tmp_path):
     written = run("plan", "-", *options, "--write-request", stdin=text).stdout
     again = json.loads(run("plan", "-", "--estimator", "roofline", "--json", stdin=written).stdout)
     assert {**again, "notes": []} == {**json.loads(done.stdout), "notes": []}
+
+
+def test_the_objective_of_aiconfigurator_makes_a_plan_that_starts(run):
+    """Its rules on any step times; the graph is checked as every other."""
+    options = ["--model", "Qwen/Qwen3-32B", "--hardware", "8xh200_sxm", "--backend", "vllm", "--isl", "4000"]
+    options += ["--osl", "1000", "--ttft", "2000", "--itl", "30", "--estimator", "roofline", "--json"]
+    ours, theirs = (json.loads(run("plan", *options, "--objective", o).stdout) for o in ("armature", "aic"))
+    assert not any("AIConfigurator" in note for note in ours["notes"])
+    assert any("as AIConfigurator 0.12 does" in note for note in theirs["notes"])
+    assert theirs["meets_sla"] and theirs["pick"]["id"] != ours["pick"]["id"]
+    assert theirs["dgd"]["kind"] == "DynamoGraphDeployment"
+
+
+def test_the_objective_of_aiconfigurator_takes_no_load(run):
+    options = ["--model", "Qwen/Qwen3-32B", "--hardware", "8xh200_sxm", "--estimator", "roofline"]
+    done = run("plan", *options, "--objective", "aic", "--request-rate", "3")
+    assert done.returncode == 2
+    assert "request" in done.stderr and "leave it out, or leave --objective out" in done.stderr

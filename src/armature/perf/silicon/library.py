@@ -92,6 +92,29 @@ class Handle:
         except Exception as error:  # as above
             raise _refusal(error) from error
 
+    def static_ms(self, batch: int, isl: int, osl: int, mode: str) -> float:
+        """A whole phase of a static batch: `static_ctx` its prompts, `static_gen` the `osl - 1` decode steps, sampled
+        every 32 as the library's own search does."""
+        try:
+            prefill, decode, _ = self._engine.run_static(batch_size=batch, isl=isl, osl=osl, mode=mode)
+        except Exception as error:  # as above
+            raise _refusal(error) from error
+        return float(prefill if mode == "static_ctx" else decode)
+
+    def mixed_step_ms(self, context_tokens: int, decoding: int, isl: int, osl: int) -> float:
+        """The library's own mixed step; see the module on what it leaves out."""
+        try:
+            return float(self._engine.mixed_step_latency(context_tokens, decoding, isl, osl))
+        except Exception as error:  # as above
+            raise _refusal(error) from error
+
+    def decode_step_ms(self, batch: int, isl: int, osl: int) -> float:
+        """A decode step half way through the answers."""
+        try:
+            return float(self._engine.decode_step_latency(batch, isl, osl))
+        except Exception as error:  # as above
+            raise _refusal(error) from error
+
 
 def installed() -> bool:
     return importlib.util.find_spec(_PACKAGE) is not None
