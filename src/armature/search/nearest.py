@@ -26,6 +26,7 @@ from armature.search.vary import (
     outcome,
     pick_of,
     pool_of,
+    reusing,
     with_gpus,
     with_load,
     with_pool,
@@ -51,7 +52,7 @@ def nearest(swept: Swept, ask: Ask, catalogue: Iterable[Gpu] = ()) -> tuple[Sugg
     pick = pick_of(swept)
     if holds(pick):
         return ()
-    seek = _Seek(swept, pick, ask)
+    seek = _Seek(swept, pick, reusing(swept, ask))
     found = [
         *_more_gpus(seek),
         *_another_sku(seek, catalogue),
@@ -132,16 +133,19 @@ def _bisect(
 
 def _more_gpus(seek: _Seek) -> Iterator[Suggestion]:
     """The fewest GPUs of the pick's last SKU: doubled until it holds, then bisected; whole nodes above 64."""
-    question, sku = seek.question, seek.pick.groups[-1].sku
-    index, pool = next((i, p) for i, p in enumerate(question.inventory.pools) if p.gpu.sku == sku)
+    question, index = seek.question, seek.pick.groups[-1].pool
+    pool = question.inventory.pools[index]
+    sku = pool.gpu.sku
     most = farthest_gpus(pool.gpus)
 
     def varied(gpus: float) -> Question:
         return with_gpus(question, index, round(gpus))
 
     fails, does = pool.gpus, min(2 * pool.gpus, most)
-    while seek.scouted(varied(does)) is None and does < most:
+    while (scout := seek.scouted(varied(does))) is None and does < most:
         fails, does = does, min(2 * does, most)
+    if scout is None:
+        fails = pool.gpus  # what failed so far was one engine alone
     found = seek.answer(varied(does))
     if found is None or not holds(found):
         closest = found or seek.pick
@@ -269,23 +273,29 @@ def _lower_load(seek: _Seek) -> Iterator[Suggestion]:
 
 
 def _as_it_is(seek: _Seek) -> Iterator[Suggestion]:
-    """What the pick does, as targets and load: the last resort, verified like the others."""
+    """What the pick does, as targets and load: the last resort, verified like the others. A load that it does not quite
+    carry is lowered a little further where need be."""
     question, pick, load = seek.question, seek.pick, seek.question.workload
     targets = {m.name: m.target if m.met else round_up(m.predicted * (1.0 + FINE)) for m in pick.margins}
     asked = load.request_rate if load.request_rate is not None else load.concurrency
-    share = 1.0
+    loads = [asked or 0.0]
     if asked is not None and not pick.carries_load:
-        share = round_down(pick.request_rate if load.request_rate is not None else pick.concurrency) / asked
-    varied = with_load(with_targets(question, **targets), share)
-    found = seek.met(varied)
-    if found is None:
+        carried = pick.request_rate if load.request_rate is not None else pick.concurrency
+        loads = [round_down(min(carried, asked) * share) for share in (1.0, 0.98, 0.95, 0.9, 0.7, 0.5)]
+    for to in loads:
+        varied = with_load(with_targets(question, **targets), to / asked if asked else 1.0)
+        found = seek.met(varied)
+        if found is None:
+            continue
+        said = [f"{NAMES[m.name]} {amount(targets[m.name])} ms" for m in pick.margins if not m.met]
+        if asked is not None and to < asked:
+            said.append(f"{amount(to)} {'requests/s' if load.request_rate else 'requests in flight'}")
+        text = f"{' and '.join(said)} together: {_does(found)}"
+        yield seek.said("targets_and_load", None, to, varied, found, text)
         return
-    said = [f"{NAMES[m.name]} {amount(targets[m.name])} ms" for m in pick.margins if not m.met]
-    if asked is not None and share < 1.0:
-        said.append(f"{amount(share * asked)} {'requests/s' if load.request_rate else 'requests in flight'}")
-    text = f"{' and '.join(said)} together: {_does(found)}"
-    yield seek.said("targets_and_load", None, (asked or 0.0) * share, varied, found, text)
 
 
 def _does(found: Candidate) -> str:
-    return f"{layout_text(found)} on {found.gpus} GPU{'s' if found.gpus > 1 else ''} meets everything"
+    cost = found.cost_per_million_tokens
+    price = "" if cost is None else f", {amount(cost)} per million tokens"
+    return f"{layout_text(found)} on {found.gpus} GPU{'s' if found.gpus > 1 else ''} meets everything{price}"

@@ -14,7 +14,7 @@ from armature.search.explain import NAMES, amount, layout_key, layout_text, miss
 from armature.search.pick import EQUAL
 from armature.search.profile import Candidate, Relaxation
 from armature.search.question import Question
-from armature.search.vary import Ask, holds, outcome, pick_of, with_gpus, with_load, with_targets
+from armature.search.vary import Ask, holds, outcome, pick_of, reusing, with_gpus, with_load, with_targets
 
 __all__ = ["STEP", "relaxations"]
 
@@ -36,7 +36,7 @@ class _Step:
 
 def relaxations(swept: Swept, ask: Ask) -> tuple[Relaxation, ...]:
     """Every step, the most valuable first: what buys most, then tighter steps that cost nothing, then the rest."""
-    question, old = swept.question, pick_of(swept)
+    question, old, ask = swept.question, pick_of(swept), reusing(swept, ask)
     found = []
     for step in _steps(question):
         try:

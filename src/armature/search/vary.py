@@ -26,6 +26,7 @@ __all__ = [
     "outcome",
     "pick_of",
     "pool_of",
+    "reusing",
     "with_gpus",
     "with_load",
     "with_pool",
@@ -39,6 +40,17 @@ Ask = Callable[[Question], Swept]
 def asker(estimator: Estimator) -> Ask:
     """The search as a function of its question alone."""
     return lambda question: sweep(question, engines_for(question, estimator))
+
+
+def reusing(swept: Swept, ask: Ask) -> Ask:
+    """`ask`, but for questions that differ from the sweep's in targets alone: under a load its points stay as they are,
+    for targets do not move an operating point there."""
+
+    def answer(question: Question) -> Swept:
+        same = replace(question, sla=swept.question.sla) == swept.question
+        return replace(swept, question=question) if same and question.loaded else ask(question)
+
+    return answer
 
 
 def pick_of(swept: Swept) -> Candidate:

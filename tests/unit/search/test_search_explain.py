@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from msgspec import structs
-from search_ask import question
+from search_ask import ask, question
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
 from armature.api import default_request, load_documents
+from armature.hardware.catalog import GPUS
 from armature.search.binding import Binding
-from armature.search.explain import layout_text, reasons
+from armature.search.explain import difference, layout_text, miss, reasons
 from armature.search.profile import Margin, Profile
-from armature.search.rapid import profile
+from armature.search.rapid import profile, profile_of
 
 
 def plan(*pools, facts=None, workload=None, sla=None) -> Profile:
@@ -90,3 +94,62 @@ def test_end_to_end_latency_is_lower_case_within_a_sentence():
     found = plan(workload=load, sla={"e2eLatency": 1.001 * e2e.value})
     assert found.picked.at_risk
     assert "end-to-end latency may reach" in reason(found, "At risk")
+
+
+SAID = re.compile(r"([\d.]+) % (more|less) (tokens/s|end-to-end latency)")
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    st.sampled_from([{}, {"request_rate": 3.0}, {"request_rate": 30.0}, {"concurrency": 40.0}]),
+    st.sampled_from([{}, {"itl_ms": 10.0}, {"itl_ms": 12.0, "ttft_ms": 200.0}, {"e2e_ms": 3000.0}]),
+    st.sampled_from(["throughput", "latency"]),
+    st.sampled_from([1, 3, 4, 8, 12]),
+)
+def test_each_difference_that_is_said_is_that_of_the_candidates(load, targets, goal, gpus):
+    """Percentages, GPUs and misses in the sentences follow from the two candidates they speak of."""
+    asked = question(pool(gpus), sla={**targets, "optimize": goal}, backends=("vllm", "sglang"), **load)
+    swept = ask(asked)
+    found = profile_of(swept)
+    pick = found.picked
+    for other in found.candidates[1:40]:
+        said = difference(other, pick, asked.workload, asked.sla)
+        if match := SAID.search(said):
+            value, reference = (
+                (other.tokens_per_s, pick.tokens_per_s)
+                if match[3] == "tokens/s"
+                else (other.e2e_ms.value, pick.e2e_ms.value)
+            )
+            change = 100 * (value / reference - 1)
+            assert (match[2] == "more") == (change > 0)
+            assert float(match[1]) == pytest.approx(abs(change), abs=0.0501)
+        elif match := re.search(r"(\d+) GPUs? instead of (\d+)", said):
+            assert (int(match[1]), int(match[2])) == (other.gpus, pick.gpus)
+        elif said.startswith("misses by"):
+            assert not pick.meets_sla
+            assert float(said.split()[2]) == pytest.approx(miss(other, asked.workload), abs=0.0051)
+        elif said.startswith(("misses the SLA", "does not carry")):
+            assert pick.meets_sla and not other.meets_sla
+            assert said.startswith("misses") == any(not m.met for m in other.margins)
+        if "the same" in said:
+            pairs = ((other.tokens_per_s, pick.tokens_per_s), (other.e2e_ms.value, pick.e2e_ms.value))
+            assert any(abs(a / b - 1) < 0.0101 for a, b in pairs)
+
+
+def test_a_dearer_layout_is_said_to_be_so():
+    """Two pools of unequal price: cost per token is beside what the rule holds against a layout."""
+    prices = {"h200_sxm": 4.0, "l40s": 1.0}
+    asked = question(pool(4, 4, "h200_sxm"), pool(4, 4, "l40s"), request_rate=2.0, prices=prices)
+    found = profile_of(ask(asked))
+    for other in found.candidates[1:]:
+        ratio = other.cost_per_million_tokens / found.picked.cost_per_million_tokens
+        said = difference(other, found.picked, asked.workload, asked.sla)
+        assert ("dearer per token" in said) == (ratio >= 1.01)
+        assert ("cheaper per token" in said) == (ratio <= 0.99)
+
+
+def test_energy_is_board_power_over_tokens():
+    found = profile_of(ask(question()))
+    for candidate in found.candidates:
+        watts = sum(GPUS[group.sku].board_power_w * group.gpus for group in candidate.groups)
+        assert candidate.joules_per_token == pytest.approx(watts / candidate.tokens_per_s)

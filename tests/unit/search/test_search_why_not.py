@@ -95,7 +95,7 @@ def in_a_surface(wanted, swept) -> bool:
     return False
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(st.sampled_from(sorted(QUESTIONS)), texts())
 def test_considered_is_in_the_sweep_and_impossible_is_not(name, text):
     try:
