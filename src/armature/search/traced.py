@@ -1,132 +1,118 @@
-"""Prompts of a trace in front of one kind of worker: how long each takes, with what the prefix cache has of it, and how
-long it waits for those before it.
+"""What a trace makes of the prompts that reach a worker: how long they take with what the prefix cache has of them, how
+much that varies, and how unevenly they come.
 
-A mean length and a Poisson stream say too little of a real load: time is not linear in length, a cached prefix is not
-computed, and a queue grows with the variation of gaps and service times, bursts most of all. So the trace's own prompts
-go through a queue: one server per lane, in order, dealt in turn, each taking the time it would take alone, stretched by
-what decodes beside it. That is Lindley's recursion (Lindley 1952, "The theory of queues with a single server"), which
-is a running minimum of sums: a few microseconds per thousand requests.
+A mean length says none of this. Time is not linear in length; a cached prefix is not computed; and a queue grows with
+the variation of gaps and of service times (Kingman 1961: the mean wait goes with (ca2 + cs2) / 2).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from armature.perf.estimate import Floats, StepTimes
 from armature.workload.requests import Requests
 
-__all__ = ["FirstTokens", "Prompts", "waits_ms"]
+__all__ = ["PromptCosts", "arrival_cv2", "prompt_costs", "prompt_ms"]
 
+Ints = npt.NDArray[np.int64]
 _NODES = 24
-_CACHES = np.array([*range(1, 9), 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64, 96, 128, 192, 256])
-"""Numbers of caches that hits are worked out for; another one takes those of the nearest above it."""
+_SERVERS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256], dtype=np.int64)
+"""Numbers of servers that are worked out; those between are interpolated, in the logarithm."""
 
 
 @dataclass(frozen=True, slots=True)
-class FirstTokens:
-    """Times to first token over the trace, milliseconds: mean, the least, and their variance (ms squared)."""
+class PromptCosts:
+    """By number of servers; shape (L,). mean_ms: a prompt alone in its steps; longest_ms: the longest of them; cv2:
+    squared coefficient of variation of the time; new_tokens: mean tokens of a prompt that are computed."""
 
-    mean_ms: float
-    least_ms: float
-    variance: float
+    mean_ms: Floats
+    longest_ms: Floats
+    cv2: Floats
+    new_tokens: Floats
 
 
-@dataclass(slots=True)
-class Prompts:
-    """The prompts of `requests` on workers with step times `times`, whose ranks hold `room_tokens` of KV cache each.
+def prompt_costs(
+    times: StepTimes, requests: Requests, servers: Ints, room_tokens: float, chunk_tokens: float
+) -> PromptCosts:
+    """Prompts of the trace on workers with these step times, each server with a prefix cache of `room_tokens`.
 
-    chunk_tokens: of a step. stages: lanes that share a rank's cache (pipeline stages).
+    servers: (L,), numbers of caches that requests are dealt to, each at least 1. chunk_tokens: of a step.
     A prompt with n new tokens after p cached ones takes F(n) + k n p: F the chunks of a prompt of its own, sampled and
     interpolated; k what attention to earlier tokens costs, which is a product of both lengths.
     """
-
-    requests: Requests
-    times: StepTimes
-    room_tokens: float
-    chunk_tokens: float
-    stages: int = 1
-    _alone: dict[int, Floats] = field(default_factory=dict, repr=False)
-    _found: dict[tuple[float, ...], FirstTokens] = field(default_factory=dict, repr=False)
-    _curve: tuple[Floats, Floats, float] | None = field(default=None, repr=False)
-
-    def alone_ms(self, servers: float) -> Floats:
-        """Each prompt alone in its steps, when requests are dealt to so many lanes; (N,)."""
-        caches = max(1, round(servers / self.stages))
-        node = int(_CACHES[min(int(np.searchsorted(_CACHES, caches)), len(_CACHES) - 1)])
-        node = node if self.requests.has_prefixes else 1
-        if node not in self._alone:
-            cached = self.requests.cached_tokens(node, self.room_tokens)
-            new = self.requests.isl - cached
-            tokens, own, extra = self._curves()
-            self._alone[node] = np.asarray(
-                np.interp(new, tokens, own) + extra * new * cached, dtype=np.float64
-            )
-        return self._alone[node]
-
-    def stretch(self, servers: Floats) -> Floats:
-        """Mean time of a prompt of the trace over that of a prompt of mean length without a cache; of `servers`'
-        shape."""
-        tokens, own, _ = self._curves()
-        mean = float(np.interp(self.requests.mean_isl, tokens, own))
-        return np.array(
-            [float(self.alone_ms(count).mean()) / mean for count in servers.tolist()], dtype=np.float64
-        )
-
-    def first_tokens(
-        self, servers: float, rate_per_s: float, slower: float, shared: float, step_ms: float
-    ) -> FirstTokens:
-        """Times to first token at this rate over all lanes.
-
-        slower: times as long a prompt takes as alone, for what decodes beside it. shared: share of that which the next
-        prompt waits for, below 1 where a step holds several prompts. step_ms: of a step that runs when a prompt
-        comes to an idle queue: half of it is waited for.
-        """
-        key = (round(servers), *(float(f"{value:.3g}") for value in (rate_per_s, slower, shared, step_ms)))
-        if key not in self._found:
-            alone = slower * self.alone_ms(servers)
-            own_rate = self.requests.rate_per_s
-            gaps = 1000.0 * self.requests.gap_s * (own_rate / rate_per_s if rate_per_s > 0 else 1.0)
-            wait = waits_ms(gaps, shared * alone, round(servers))
-            ttft = alone + np.where(wait > 0.0, wait, step_ms / 2.0)
-            self._found[key] = FirstTokens(float(ttft.mean()), float(ttft.min()), float(ttft.var()))
-        return self._found[key]
-
-    def _curves(self) -> tuple[Floats, Floats, float]:
-        """(new tokens, milliseconds of a prompt of its own; milliseconds per pair of a new and a cached token)."""
-        if self._curve is None:
-            most, chunk = float(self.requests.isl.max()), self.chunk_tokens
-            tokens = np.concatenate((np.geomspace(1.0, most, _NODES), np.arange(chunk, most, chunk)[:_NODES]))
-            tokens = np.unique(tokens)
-            half = np.array([max(self.requests.mean_isl / 2.0, 1.0)])
-            more = self._chunked(half, half) - self._chunked(half, np.zeros(1))
-            own = self._chunked(tokens, np.zeros_like(tokens))
-            self._curve = tokens, own, float(max(more[0], 0.0) / half[0] ** 2)
-        return self._curve
-
-    def _chunked(self, tokens: Floats, prior: Floats) -> Floats:
-        """Prompts of `tokens` new tokens after `prior` ones, each alone in its steps; of `tokens`' shape."""
-        steps = np.arange(0.0, float(tokens.max()), self.chunk_tokens)
-        done = np.minimum(steps[:, None], tokens)
-        parts = np.minimum(tokens - done, self.chunk_tokens)
-        cost = self.times.prefill_ms(np.maximum(parts, 1.0), 1.0, prior + done)
-        return np.asarray(np.where(parts > 0, cost, 0.0).sum(axis=0), dtype=np.float64)
+    own, extra = _own_curve(times, requests, chunk_tokens), _extra_per_pair(times, requests, chunk_tokens)
+    asked = np.maximum(np.asarray(servers, dtype=np.int64), 1)
+    nodes = _nodes(asked) if requests.has_prefixes else np.array([1])
+    rows = np.array([_moments(requests, int(n), room_tokens, own, extra) for n in nodes])
+    x = np.log(nodes.astype(np.float64))
+    columns = [np.interp(np.log(asked.astype(np.float64)), x, column) for column in rows.T]
+    return PromptCosts(*(np.asarray(column, dtype=np.float64) for column in columns))
 
 
-def waits_ms(gaps_ms: Floats, service_ms: Floats, servers: int) -> Floats:
-    """Wait of each request of a stream dealt in turn to `servers` queues, each served in order; (N,).
+def prompt_ms(
+    times: StepTimes, requests: Requests, servers: int, room_tokens: float, chunk_tokens: float
+) -> tuple[Floats, Floats]:
+    """(milliseconds, new tokens) of each prompt alone in its steps, as `prompt_costs` has them on average; shape (N,).
+    Caches are those of the next lower number of servers that is worked out."""
+    own, extra = _own_curve(times, requests, chunk_tokens), _extra_per_pair(times, requests, chunk_tokens)
+    caches = int(_SERVERS[max(servers, 1) >= _SERVERS].max())
+    cached = requests.cached_tokens(caches, room_tokens)
+    new = np.asarray(requests.isl - cached, dtype=np.float64)
+    return np.asarray(np.interp(new, *own) + extra * new * cached, dtype=np.float64), new
 
-    gaps_ms: since the request before it. With x the sums of service less gaps of one queue, the wait of the n-th is
-    x_n - min(x_1 ... x_n).
-    """
-    count, servers = len(gaps_ms), max(1, min(servers, len(gaps_ms)))
-    turns = -(-count // servers)
-    empty = turns * servers - count
-    arrive = np.cumsum(gaps_ms)
-    arrive = np.concatenate((arrive, np.full(empty, arrive[-1]))).reshape(turns, servers)
-    service = np.concatenate((service_ms, np.zeros(empty))).reshape(turns, servers)
-    drift = np.cumsum(service[:-1] - np.diff(arrive, axis=0), axis=0)
-    sums = np.concatenate((np.zeros((1, servers)), drift))
-    waits = sums - np.minimum.accumulate(sums, axis=0)
-    return np.asarray(waits.ravel()[:count], dtype=np.float64)
+
+def arrival_cv2(requests: Requests, servers: Ints) -> Floats:
+    """Squared coefficient of variation of the gaps at one of so many servers that requests are dealt to in turn;
+    shape (L,). From the trace's own gaps, so bursts count with their length; 1 / servers for a Poisson stream."""
+    gaps, found = requests.gap_s[1:], []
+    for count in np.maximum(np.asarray(servers, dtype=np.int64), 1).tolist():
+        turns = len(gaps) // count
+        if turns < 2 or not gaps.sum() > 0:
+            found.append(1.0 / count)  # too few to tell
+            continue
+        sums = gaps[: turns * count].reshape(turns, count).sum(axis=1)
+        found.append(float(sums.var() / max(sums.mean() ** 2, 1e-300)))
+    return np.array(found, dtype=np.float64)
+
+
+def _nodes(servers: Ints) -> Ints:
+    """The numbers to work out: those of the asked that are nodes, and the nodes around the others."""
+    high = np.searchsorted(_SERVERS, servers).clip(max=len(_SERVERS) - 1)
+    low = np.searchsorted(_SERVERS, servers, side="right") - 1
+    return np.asarray(_SERVERS[np.unique(np.concatenate((low, high)))])
+
+
+def _own_curve(times: StepTimes, requests: Requests, chunk: float) -> tuple[Floats, Floats]:
+    """(new tokens, milliseconds) of prompts of their own, chunk after chunk."""
+    tokens = np.unique(np.geomspace(1.0, float(requests.isl.max()), _NODES))
+    tokens = np.unique(np.concatenate((tokens, np.arange(chunk, tokens[-1], chunk)[:_NODES])))
+    return tokens, _chunked(times, tokens, np.zeros_like(tokens), chunk)
+
+
+def _extra_per_pair(times: StepTimes, requests: Requests, chunk: float) -> float:
+    """Milliseconds per pair of a new and a cached token, at half the mean prompt each."""
+    half = np.array([max(requests.mean_isl / 2.0, 1.0)])
+    more = _chunked(times, half, half, chunk) - _chunked(times, half, np.zeros(1), chunk)
+    return float(max(more[0], 0.0) / half[0] ** 2)
+
+
+def _chunked(times: StepTimes, tokens: Floats, prior: Floats, chunk: float) -> Floats:
+    """Prompts of `tokens` new tokens after `prior` ones, each alone in steps of at most `chunk`; shape of `tokens`."""
+    steps = np.arange(0.0, float(tokens.max()), chunk)
+    done = np.minimum(steps[:, None], tokens)
+    parts = np.minimum(tokens - done, chunk)
+    cost = times.prefill_ms(np.maximum(parts, 1.0), 1.0, prior + done)
+    return np.asarray(np.where(parts > 0, cost, 0.0).sum(axis=0), dtype=np.float64)
+
+
+def _moments(
+    requests: Requests, servers: int, room_tokens: float, own: tuple[Floats, Floats], extra: float
+) -> tuple[float, float, float, float]:
+    cached = requests.cached_tokens(servers, room_tokens)
+    new = requests.isl - cached
+    ms = np.interp(new, *own) + extra * new * cached
+    mean = float(ms.mean())
+    return mean, float(ms.max()), float(ms.var()) / max(mean * mean, 1e-300), float(new.mean())

@@ -1,4 +1,4 @@
-"""Prompts of a trace in front of a worker: each computed by itself, and the queue run request by request."""
+"""Prompts of a trace on a worker: against each prompt computed by itself, and a stream's own gaps."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from search_fakes import dense_facts
 
 from armature.hardware.catalog import GPUS
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
 from armature.perf.roofline import RooflineEstimator
-from armature.search.traced import Prompts, waits_ms
+from armature.search.traced import arrival_cv2, prompt_costs, prompt_ms
 from armature.workload.requests import Requests
 from armature.workload.trace import trace_of
 
@@ -34,10 +32,6 @@ def requests_of(name):
 CONVERSATIONS, SYNTHETIC = requests_of("conversation_trace_first5000"), requests_of("synthetic_trace")
 
 
-def prompts(requests, room=0.0, stages=1):
-    return Prompts(requests, TIMES, room, CHUNK, stages)
-
-
 def stream(gaps, isl=None):
     isl = np.full(len(gaps), 1000) if isl is None else np.asarray(isl)
     return Requests(isl, np.full(len(gaps), 10), np.asarray(gaps, dtype=float))
@@ -51,75 +45,55 @@ def alone_ms(isl, cached):
 
 @pytest.mark.parametrize("requests", [CONVERSATIONS, SYNTHETIC], ids=["conversations", "synthetic"])
 @pytest.mark.parametrize("room", [0.0, 3e6])
-def test_prompts_take_what_they_take_one_by_one(requests, room):
-    found = prompts(requests, room).alone_ms(2)
+def test_the_moments_are_those_of_prompts_computed_one_by_one(requests, room):
+    found = prompt_costs(TIMES, requests, np.array([2]), room, CHUNK)
     cached = requests.cached_tokens(2, room)
-    pairs = list(zip(requests.isl.tolist(), cached.tolist(), strict=True))[::3]
-    each = np.array([alone_ms(*pair) for pair in pairs])
-    assert found[::3].mean() == pytest.approx(each.mean(), rel=0.02)
-    assert found[::3].std() == pytest.approx(each.std(), rel=0.03)
-    assert np.quantile(found[::3], 0.95) == pytest.approx(np.quantile(each, 0.95), rel=0.03)
+    each = np.array([alone_ms(*pair) for pair in zip(requests.isl.tolist(), cached.tolist(), strict=True)])
+    assert found.mean_ms[0] == pytest.approx(each.mean(), rel=0.02)
+    assert found.cv2[0] == pytest.approx(each.var() / each.mean() ** 2, rel=0.05)
+    assert found.longest_ms[0] == pytest.approx(each.max(), rel=0.05)
+    assert found.new_tokens[0] == pytest.approx((requests.isl - cached).mean())
+
+
+def test_each_prompt_s_time_is_what_the_moments_are_of():
+    ms, new = prompt_ms(TIMES, CONVERSATIONS, 4, 3e6, CHUNK)
+    found = prompt_costs(TIMES, CONVERSATIONS, np.array([4]), 3e6, CHUNK)
+    assert ms.mean() == pytest.approx(found.mean_ms[0]) and new.mean() == pytest.approx(found.new_tokens[0])
+    assert (new == CONVERSATIONS.isl - CONVERSATIONS.cached_tokens(4, 3e6)).all()
 
 
 def test_a_cache_shortens_prompts_and_more_caches_share_less():
-    counts = np.array([1.0, 2.0, 5.0, 8.0, 500.0])
-    none, some, all_of_it = (prompts(SYNTHETIC, room).stretch(counts) for room in (0.0, 5e6, 1e12))
-    assert (some < none).all() and np.ptp(none) < 1e-9
-    assert none[0] > 1.0, "a long prompt costs more than its share: attention"
-    assert (np.diff(all_of_it) >= 0).all() and all_of_it[0] < 0.5 * none[0]
+    counts = np.array([1, 2, 5, 8, 1000])
+    none = prompt_costs(TIMES, SYNTHETIC, counts, 0.0, CHUNK)
+    some = prompt_costs(TIMES, SYNTHETIC, counts, 5e6, CHUNK)
+    assert (some.mean_ms < none.mean_ms).all() and (np.ptp(none.mean_ms) < 1e-9)
+    unlimited = prompt_costs(TIMES, SYNTHETIC, counts, 1e12, CHUNK)
+    assert (np.diff(unlimited.new_tokens) > 0).all()
+    assert some.mean_ms[0] < 0.7 * none.mean_ms[0]
 
 
-def test_stages_of_a_pipeline_share_a_cache():
-    assert (prompts(SYNTHETIC, 5e6, stages=4).alone_ms(8) == prompts(SYNTHETIC, 5e6).alone_ms(2)).all()
+def test_equal_prompts_do_not_vary_and_numbers_of_servers_between_nodes_lie_between():
+    found = prompt_costs(TIMES, stream([0.0] + [1.0] * 50), np.array([1, 5, 300]), 1e9, CHUNK)
+    assert found.cv2 == pytest.approx([0, 0, 0]) and found.mean_ms == pytest.approx(
+        [alone_ms(1000, 0)] * 3, rel=0.02
+    )
+    four, five, six = prompt_costs(TIMES, CONVERSATIONS, np.array([4, 5, 6]), 4e6, CHUNK).new_tokens
+    assert four <= five <= six
 
 
-def test_equal_prompts_are_what_their_mean_is():
-    assert prompts(stream(np.ones(9))).stretch(np.array([1.0, 3.0])) == pytest.approx([1.0, 1.0])
+def test_gaps_of_a_poisson_stream_vary_as_theory_has_it_and_regular_ones_do_not():
+    gaps = np.random.default_rng(3).exponential(1.0, 20_000)
+    assert arrival_cv2(stream(gaps), np.array([1, 2, 8])) == pytest.approx([1, 1 / 2, 1 / 8], rel=0.1)
+    assert arrival_cv2(stream(np.ones(100)), np.array([1, 3])) == pytest.approx([0, 0])
 
 
-@given(
-    st.lists(st.tuples(st.floats(0, 50), st.floats(0.1, 80)), min_size=1, max_size=40),
-    st.integers(1, 6),
-)
-def test_waits_are_those_of_servers_that_are_run(pairs, servers):
-    gaps, service = (np.array(column) for column in zip(*pairs, strict=True))
-    free, now, waits = [0.0] * servers, 0.0, []
-    for n, (gap, need) in enumerate(pairs):
-        now += gap if n else 0.0
-        start = max(now, free[n % servers])
-        free[n % servers] = start + need
-        waits.append(start - now)
-    assert waits_ms(np.r_[0.0, gaps[1:]], service, servers) == pytest.approx(waits, abs=1e-6)
+def test_bursts_longer_than_a_turn_are_not_evened_out_by_dealing():
+    """Nine at once every three seconds: each of two servers gets four or five at once."""
+    bursts = np.where(np.arange(9000) % 9 == 0, 3.0, 0.0)
+    one, two, nine = arrival_cv2(stream(bursts), np.array([1, 2, 9]))
+    assert one == pytest.approx(8.0, rel=0.01) and two > 2.5 and nine == pytest.approx(0.0, abs=1e-9)
 
 
-def test_the_wait_of_a_poisson_stream_is_what_theory_says():
-    """M/D/1 at 70 %: rho / (1 - rho) / 2 services (Pollaczek-Khinchine)."""
-    gaps = np.random.default_rng(5).exponential(1.0 / 0.7, 400_000)
-    assert waits_ms(gaps, np.ones(len(gaps)), 1).mean() == pytest.approx(0.7 / 0.3 / 2, rel=0.05)
-
-
-@settings(max_examples=30)
-@given(st.floats(0.1, 20), st.floats(1.0, 1.5), st.integers(1, 16))
-def test_more_load_fewer_servers_and_slower_steps_never_shorten_first_tokens(rate, more, servers):
-    queue = prompts(CONVERSATIONS, 2e6)
-
-    def mean(servers=servers, rate=rate, slower=1.0):
-        return queue.first_tokens(servers, rate, slower, 1.0, 0.0).mean_ms
-
-    assert mean(rate=rate * more) >= mean() * (1 - 0.02)  # keys are rounded to three digits
-    assert mean(slower=more) >= mean() * (1 - 1e-9)
-
-
-def test_at_no_load_a_first_token_takes_the_prompt_and_half_a_step():
-    found = prompts(SYNTHETIC).first_tokens(4, 1e-3, 2.0, 1.0, 30.0)
-    alone = 2.0 * prompts(SYNTHETIC).alone_ms(4)
-    assert found.mean_ms == pytest.approx(alone.mean() + 15.0, rel=0.02)
-    assert found.least_ms == pytest.approx(alone.min() + 15.0)
-
-
-def test_bursts_and_spread_make_prompts_wait():
-    even = stream(np.full(900, 0.2), np.full(900, 4000))
-    bursts = stream(np.where(np.arange(900) % 9 == 0, 1.8, 0.0), np.full(900, 4000))
-    spread = stream(np.full(900, 0.2), np.where(np.arange(900) % 10 == 0, 31_000, 1000))
-    ttft = [prompts(r).first_tokens(1, 5.0, 1.0, 1.0, 0.0).mean_ms for r in (even, bursts, spread)]
-    assert ttft[1] > 2 * ttft[0] and ttft[2] > 2 * ttft[0]
+def test_what_says_too_little_counts_as_poisson():
+    assert arrival_cv2(stream([0.0]), np.array([2])) == pytest.approx([0.5])
+    assert arrival_cv2(stream([0.0, 0.0, 0.0]), np.array([1])) == pytest.approx([1.0])
