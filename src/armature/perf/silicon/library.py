@@ -32,7 +32,6 @@ import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache, partial
 from importlib import resources
@@ -243,6 +242,8 @@ def _keep_open(system: str, backend: str, engine: Any, wire: str) -> None:
         _open[key] = engine
         if len(_open) > _OPEN:
             _open.popitem(last=False)
+    from concurrent.futures import ThreadPoolExecutor
+
     spec = json.loads(wire)
     asks: dict[str, Callable[[], object]] = {}
     for phase, evaluate in (
