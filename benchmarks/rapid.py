@@ -8,6 +8,7 @@ Four cases, ISL 4000, OSL 1000, TTFT at most 2000 ms, ITL at most 30 ms. Of each
     in process  a search in a process that has made one before: for Armature from the request to the Profile, engines
                 from memory, and of that the sweep and the pick alone; for the peer its `cli_default` again
     RSS         peak resident memory of the cold process
+    choice      the layout picked, and its tokens/s per GPU of the budget by that program's own prediction
 
 The median of --runs (in process: of 15 for Armature, of one for the peer, which takes up to a minute). The peer is
 `aiconfigurator` 0.12.0 from PyPI in a virtual environment of its own, made on first use under the cache directory
@@ -128,6 +129,8 @@ def ours(case: Case, runs: int) -> Row:
     inside = json.loads(
         run([sys.executable, __file__, "--inside", case.name], environment(ARMATURE_CACHE="off")).stdout
     )
+    pick = plan["pick"]
+    label = pick["label"].replace(f" {case.backend} ", " ")
     return Row(
         case=case.name,
         program="armature",
@@ -135,7 +138,7 @@ def ours(case: Case, runs: int) -> Row:
         cpu_s=statistics.median(each.cpu_s for each in cold),
         rss_mib=max(each.rss_mib for each in cold),
         in_process_s=inside["search_s"],
-        choice=plan["pick"]["label"],
+        choice=f"{label}, {pick['tokens_per_s'] / (8 * case.nodes):.0f} tokens/s/GPU",
         warm_s=statistics.median(each.wall_s for each in warm),
         sweep_s=inside["sweep_s"],
     )
@@ -209,17 +212,24 @@ def peers(case: Case, runs: int, folder: Path, in_process: bool) -> Row:
 
 
 def choice_of(text: str) -> str:
-    """The first row of the table of the mode that the peer says is best."""
+    """The first row of the table of the mode that the peer says is best, in our words."""
     text = re.sub(r"\x1b\[[0-9;]*m", "", text)
     mode = re.search(r"Best Experiment Chosen:\s*(\w+)", text)
-    tables = re.split(r"^\s*(\w+) Top Configurations", text, flags=re.MULTILINE)
+    tables = re.split(r"^\s*(\w+) Top Configurations.*$", text, flags=re.MULTILINE)
     rows = dict(zip(tables[1::2], tables[2::2], strict=False))
-    best = mode.group(1) if mode else next(iter(rows), "")
-    for line in rows.get(best, "").splitlines():
-        cells = [cell.strip() for cell in line.strip().strip("|│").split("|")]
-        if cells and cells[0] == "1":
-            return f"{best} " + " ".join(cells[1:])[:80]
-    return best
+    if mode is None or mode.group(1) not in rows:
+        return "?"
+    cells = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in rows[mode.group(1)].splitlines()
+        if line.lstrip().startswith("|")
+    ]
+    best = dict(zip(cells[0], cells[1], strict=True))
+    per_gpu = f", {float(best['tokens/s/gpu']):.0f} tokens/s/GPU"
+    if mode.group(1) == "agg":
+        return f"agg {best['replicas']}×{best['parallel']}" + per_gpu
+    unit = f"{best['(p)workers']}×{best['(p)parallel']} → {best['(d)workers']}×{best['(d)parallel']}"
+    return f"disagg {best['replicas']}×({unit})" + per_gpu
 
 
 def peer(folder: Path) -> Path:

@@ -121,8 +121,13 @@ def installed() -> bool:
 
 def version() -> str | None:
     """The library's version, without importing it; None where it is not installed."""
-    if not installed():
+    package = importlib.util.find_spec(_PACKAGE)
+    if package is None or package.origin is None:
         return None
+    beside = Path(package.origin).parent.parent
+    found = [path.name for path in beside.glob(f"{_PACKAGE}-*.dist-info")]
+    if len(found) == 1:  # importlib.metadata says the same, and takes 20 ms to import
+        return found[0].removeprefix(f"{_PACKAGE}-").removesuffix(".dist-info")
     from importlib import metadata
 
     try:
