@@ -83,11 +83,11 @@ def sample(
         batch=_row(batch),
         context=_row(context),
         chunk=_row(chunk),
-        decode_ms=tuple(_row(row) for row in rising(decode)),
-        mixed_ms=tuple(tuple(_row(row) for row in face) for face in rising(mixed)),
+        decode_ms=_rows(rising(decode)),
+        mixed_ms=_faces(rising(mixed)),
         prior_chunk=_row(prior_chunk),
         prior=_row(prior),
-        prior_ms=tuple(_row(row) for row in rising(np.maximum(extra, 0.0))),
+        prior_ms=_rows(rising(np.maximum(extra, 0.0))),
         prefill_band=(times.prefill_band.low, times.prefill_band.high),
         decode_band=(times.decode_band.low, times.decode_band.high),
         notes=times.notes,
@@ -239,10 +239,22 @@ def _nodes(axis: tuple[float, ...], top: float) -> Floats:
 
 
 def _row(values: Floats) -> tuple[float, ...]:
+    return tuple(_rounded(values).tolist())
+
+
+def _rows(values: Floats) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in _rounded(values).tolist())
+
+
+def _faces(values: Floats) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    return tuple(tuple(tuple(row) for row in face) for face in _rounded(values).tolist())
+
+
+def _rounded(values: Floats) -> Floats:
     """Five significant digits: far below any estimate's error, and half the bytes."""
-    digits = 4 - np.floor(np.log10(np.maximum(np.abs(values), 1e-18))).astype(int).ravel()
+    digits = 4 - np.floor(np.log10(np.maximum(np.abs(values), 1e-18))).astype(int)
     up, down = _POWERS_OF_TEN[np.maximum(digits, 0)], _POWERS_OF_TEN[np.maximum(-digits, 0)]
-    return tuple((np.round(values.ravel() * up / down) / up * down).tolist())
+    return np.asarray(np.round(values * up / down) / up * down, dtype=np.float64)
 
 
 def _array(values: Sequence[object]) -> Floats:
