@@ -311,11 +311,11 @@ def _written_beside(file: Path) -> tuple[Profile | None, tuple[Mapping[str, Any]
 
 def _trace_of(request: DynamoGraphDeploymentRequest) -> Trace | None:
     """The trace that the request refers to, read. Raises InvalidInput when it is not in a file, or is no trace."""
-    from armature.workload.trace import read_trace
-
     ref = request.spec.workload.trace_ref
     if ref is None:
         return None
+    from armature.workload.trace import read_trace
+
     if ref.path is None:
         place = "configMap" if ref.config_map is not None else "pvc"
         rule = "can be read in a cluster only"

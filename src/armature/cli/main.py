@@ -6,6 +6,7 @@ Only typer is imported here; each command imports its rooms when it runs, so tha
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import sys
 import traceback
@@ -71,6 +72,8 @@ def _armature(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Every foreseen error is printed to stderr as `error: ...`."""
+    if arguments is None:  # this process is the command: it makes much that lives, and little garbage
+        gc.set_threshold(100_000)
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)

@@ -10,9 +10,10 @@ last segment goes on as a straight line (to `REACH` times the node, then flat), 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from armature.perf.estimate import Band, FloatLike, Floats, Source
 
@@ -25,6 +26,7 @@ __all__ = [
     "TOKENS",
     "LatticeTimes",
     "context_part",
+    "distinct",
     "extended",
     "grid_at",
     "grid_at_3d",
@@ -32,6 +34,7 @@ __all__ = [
 ]
 
 REACH = 32.0
+_Number = TypeVar("_Number", np.float64, np.int64, np.intp)
 
 
 def _steps(*last: int) -> tuple[int, ...]:
@@ -83,6 +86,13 @@ def rising(values: Floats) -> Floats:
     return values
 
 
+def distinct(values: npt.NDArray[_Number]) -> npt.NDArray[_Number]:
+    """The values in order, each once: np.unique, which would load numpy's masked arrays (20 ms) to ask whether these
+    are some."""
+    ordered = np.sort(values, axis=None)
+    return ordered[np.append(True, ordered[1:] != ordered[:-1])] if len(ordered) else ordered
+
+
 def extended(axes: tuple[Floats, ...], values: Floats) -> tuple[tuple[Floats, ...], Floats]:
     """The lattice with one far node per axis, where the last segment goes on in a straight line (never down)."""
     wider: list[Floats] = []
@@ -99,16 +109,15 @@ def extended(axes: tuple[Floats, ...], values: Floats) -> tuple[tuple[Floats, ..
 
 def _place(axis: Floats, x: Floats) -> tuple[np.ndarray[tuple[int, ...], np.dtype[np.intp]], Floats]:
     """Index of the node at or below `x` and the fraction of the way to the next; clipped to the axis."""
-    x = np.clip(x, axis[0], axis[-1])
-    index = np.clip(np.searchsorted(axis, x, side="right") - 1, 0, len(axis) - 2)
+    x = np.minimum(np.maximum(x, axis[0]), axis[-1])  # a third of the time of np.clip on short arrays
+    index = np.minimum(np.searchsorted(axis, x, side="right") - 1, len(axis) - 2)
     low = axis[index]
     return index, (x - low) / (axis[index + 1] - low)
 
 
 def grid_at(axes: tuple[Floats, ...], values: Floats, x: Floats, y: Floats) -> Floats:
     """Bilinear interpolation of `values[x, y]`; arguments broadcast, and are clipped to the axes."""
-    x, y = np.broadcast_arrays(x, y)
-    (i, fx), (j, fy) = _place(axes[0], x), _place(axes[1], y)
+    (i, fx), (j, fy) = _place(axes[0], x), _place(axes[1], y)  # each on its own shape
     low = values[i, j] * (1 - fy) + values[i, j + 1] * fy
     high = values[i + 1, j] * (1 - fy) + values[i + 1, j + 1] * fy
     return np.asarray(low * (1 - fx) + high * fx, dtype=np.float64)
@@ -116,7 +125,6 @@ def grid_at(axes: tuple[Floats, ...], values: Floats, x: Floats, y: Floats) -> F
 
 def grid_at_3d(axes: tuple[Floats, ...], values: Floats, x: Floats, y: Floats, z: Floats) -> Floats:
     """Trilinear interpolation of `values[x, y, z]`; arguments broadcast, and are clipped to the axes."""
-    x, y, z = np.broadcast_arrays(x, y, z)
     (i, fx), (j, fy), (k, fz) = _place(axes[0], x), _place(axes[1], y), _place(axes[2], z)
 
     def face(row: np.ndarray[tuple[int, ...], np.dtype[np.intp]]) -> Floats:
@@ -179,9 +187,9 @@ class LatticeTimes:
     def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
         """Prompts batched in one step cost one prompt of all their tokens, less the attention between them:
         the chunk-after-prior cost that they do not pay (linear in the prior, so taken at its mean)."""
-        n, b, p = np.broadcast_arrays(
-            np.maximum(np.asarray(isl, np.float64), 1.0), np.maximum(batch, 1.0), np.maximum(prior, 0.0)
-        )
+        n = np.maximum(np.asarray(isl, np.float64), 1.0)
+        b = np.maximum(np.asarray(batch, np.float64), 1.0)
+        p = np.maximum(np.asarray(prior, np.float64), 0.0)
         together = self._prefill(n * b)
         saved = b * self._prior(n, (b - 1) * n / 2)
         return np.maximum(together - saved, self._prefill(n)) + b * self._prior(n, p)
@@ -191,12 +199,11 @@ class LatticeTimes:
         return grid_at(axes, values, np.asarray(batch, np.float64), np.asarray(context, np.float64))
 
     def mixed_ms(self, prefill_tokens: FloatLike, batch: FloatLike, context: FloatLike) -> Floats:
-        n, b, c = np.broadcast_arrays(
-            np.asarray(prefill_tokens, np.float64), np.maximum(np.asarray(batch, np.float64), 0.0), context
-        )
+        n = np.asarray(prefill_tokens, np.float64)
+        b, c = np.maximum(np.asarray(batch, np.float64), 0.0), np.asarray(context, np.float64)
         axes, values = self._tables["context"]
         alone, decode = self._prefill(np.maximum(n, 1.0)), self.decode_ms(b, c)
-        cache = grid_at(axes, values, b, np.asarray(c, np.float64)) * np.minimum(b, 1.0)
+        cache = grid_at(axes, values, b, c) * np.minimum(b, 1.0)
         mixed = np.maximum(self._prefill(np.maximum(n, 1.0) + b) + cache, alone)
         mixed = np.where(b >= 1.0, np.maximum(mixed, decode), mixed)
         return np.asarray(np.where(n > 0, mixed, decode), dtype=np.float64)

@@ -1,6 +1,6 @@
 """A small table of step times: what goes into the Profile and what mockers and the twin read.
 
-No worker loads an estimator: `sample` asks one for a lattice (a JSON of some 50 kB at most), and `TableTimes`
+No worker loads an estimator: `sample` asks one for a lattice (a JSON of some 60 kB at most), and `TableTimes`
 answers from it by linear interpolation between roughly logarithmic nodes (see `lattice`), for arrays and, fast,
 for the single steps of a mocker.
 
@@ -62,6 +62,7 @@ class StepTable(msgspec.Struct, frozen=True):
 # Nodes of the mixed table. `TableTimes` interpolates only what the decoding requests add to a prefill step of as
 # many tokens, which is smooth: few nodes do.
 _MIXED_CHUNKS = (1.0, 32.0, 128.0, 512.0, 1024.0, 2048.0, 4096.0, 8192.0, 16384.0, 32768.0)
+_POWERS_OF_TEN = np.array([float(f"1e{n}") for n in range(23)])
 
 
 def sample(
@@ -82,11 +83,11 @@ def sample(
         batch=_row(batch),
         context=_row(context),
         chunk=_row(chunk),
-        decode_ms=tuple(_row(row) for row in rising(decode)),
-        mixed_ms=tuple(tuple(_row(row) for row in face) for face in rising(mixed)),
+        decode_ms=_rows(rising(decode)),
+        mixed_ms=_faces(rising(mixed)),
         prior_chunk=_row(prior_chunk),
         prior=_row(prior),
-        prior_ms=tuple(_row(row) for row in rising(np.maximum(extra, 0.0))),
+        prior_ms=_rows(rising(np.maximum(extra, 0.0))),
         prefill_band=(times.prefill_band.low, times.prefill_band.high),
         decode_band=(times.decode_band.low, times.decode_band.high),
         notes=times.notes,
@@ -238,8 +239,22 @@ def _nodes(axis: tuple[float, ...], top: float) -> Floats:
 
 
 def _row(values: Floats) -> tuple[float, ...]:
+    return tuple(_rounded(values).tolist())
+
+
+def _rows(values: Floats) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(row) for row in _rounded(values).tolist())
+
+
+def _faces(values: Floats) -> tuple[tuple[tuple[float, ...], ...], ...]:
+    return tuple(tuple(tuple(row) for row in face) for face in _rounded(values).tolist())
+
+
+def _rounded(values: Floats) -> Floats:
     """Five significant digits: far below any estimate's error, and half the bytes."""
-    return tuple(float(f"{value:.5g}") for value in values.ravel())
+    digits = 4 - np.floor(np.log10(np.maximum(np.abs(values), 1e-18))).astype(int)
+    up, down = _POWERS_OF_TEN[np.maximum(digits, 0)], _POWERS_OF_TEN[np.maximum(-digits, 0)]
+    return np.asarray(np.round(values * up / down) / up * down, dtype=np.float64)
 
 
 def _array(values: Sequence[object]) -> Floats:

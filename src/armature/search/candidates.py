@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from armature.model.memory import kv_bytes_per_sequence
 from armature.perf.estimate import Band, Floats, Source
+from armature.perf.lattice import distinct
 from armature.search.engines import Engines
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pareto import pareto_front
@@ -149,7 +150,7 @@ def kept_rows(swept: Swept, order: npt.NDArray[np.intp]) -> tuple[list[int], lis
     stay. The best row of each kind of layout is kept, up to MOST_LAYOUTS, and that of each mode."""
     front = pareto_front(*swept.front_xy)
     if len(front) > MOST_FRONT:
-        front = front[np.unique(np.linspace(0, len(front) - 1, MOST_FRONT).round().astype(np.intp))]
+        front = front[distinct(np.linspace(0, len(front) - 1, MOST_FRONT).round().astype(np.intp))]
     keys = layout_keys(swept.points)[order]
     _, first = np.unique(keys, return_index=True)
     best = order[np.sort(first)][:MOST_LAYOUTS]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from armature.model.facts import ModelFacts
+from armature.perf.lattice import distinct
 from armature.perf.steptable import chunked_prefill_ms
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.profile import Curves
@@ -19,8 +20,8 @@ def curves(prefill: Engine, decode: Engine, facts: ModelFacts) -> Curves:
 
     concurrency counts requests in flight on one decode worker; ITL is that of decode steps alone.
     """
-    isl = np.unique(np.geomspace(64, max(facts.max_context, 128), POINTS).round())
-    batch = np.unique(np.geomspace(1, max(decode.max_batch, 2), POINTS).round())
+    isl = distinct(np.geomspace(64, max(facts.max_context, 128), POINTS).round())
+    batch = distinct(np.geomspace(1, max(decode.max_batch, 2), POINTS).round())
     itl = decode.times.decode_ms(batch[None, :], isl[:, None])
     ttft = [float(chunked_prefill_ms(prefill.times, float(tokens), float(CHUNK_TOKENS))) for tokens in isl]
     return Curves(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 from msgspec import structs
@@ -32,7 +33,9 @@ from armature.search.select import misses
 from armature.search.space import can_hand_over
 from armature.search.sweep import Surface
 from armature.workload.shape import Sla
-from armature.workload.trace import Trace
+
+if TYPE_CHECKING:  # a reader of files, which a search without one does not need
+    from armature.workload.trace import Trace
 
 __all__ = ["ROOM_REQUESTS", "Side", "Wanted", "direct_profile"]
 

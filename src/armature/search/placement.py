@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from armature.hardware.inventory import Pool
+from armature.perf.lattice import distinct
 
 __all__ = ["Counts", "Slots", "count_grid", "pair_counts", "worker_counts", "worker_slots"]
 
@@ -81,7 +82,7 @@ def worker_slots(pool: Pool) -> Slots:
 def count_grid(most: int) -> Ints:
     """Counts of workers to evaluate: every one to 64, then about 5 % apart, the most included; 0 gives none."""
     steps = np.round(np.geomspace(64, max(most, 64), 1 + max(0, round(20 * math.log(max(most, 64) / 64)))))
-    counts = np.unique(np.concatenate([np.arange(1, 65), steps, [most]])).astype(np.int64)
+    counts = distinct(np.concatenate([np.arange(1, 65), steps, [most]])).astype(np.int64)
     return counts[(counts >= 1) & (counts <= most)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from armature.api import v1beta1
 from armature.errors import ArmatureError, InvalidInput, Problem
@@ -14,7 +15,9 @@ from armature.perf.estimate import Backend
 from armature.perf.speculative import DRAFTING, Speculation
 from armature.search.space import BACKENDS
 from armature.workload.shape import Sla, Workload
-from armature.workload.trace import Trace
+
+if TYPE_CHECKING:  # a reader of files, which a search without one does not need
+    from armature.workload.trace import Trace
 
 __all__ = ["Question", "question_of"]
 

@@ -7,7 +7,7 @@ that fit, `sweep` predicts every layout of them. Another target or load is anoth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -33,7 +33,9 @@ from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.question import Question, question_of
 from armature.search.sweep import Points, Surface, Verdicts, concatenate, judged_points, points, worst_ratio
-from armature.workload.trace import Trace
+
+if TYPE_CHECKING:  # a reader of files, which a search without one does not need
+    from armature.workload.trace import Trace
 
 __all__ = ["profile", "profile_for", "profile_of", "request_document", "step_table", "sweep"]
 

@@ -15,6 +15,7 @@ from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
 from armature.model.splits import splits
 from armature.perf.estimate import Backend, Floats
+from armature.perf.lattice import distinct
 from armature.search.placement import worker_slots
 
 __all__ = [
@@ -91,9 +92,9 @@ def batch_grid(largest: int) -> Floats:
     """Batch sizes to evaluate: every size to 16, then about 9 % apart, the largest included; before them shares of
     one request: where one request at a time already keeps prefill busy, less than one is the load."""
     top = max(1, largest)
-    steps = np.unique(np.round(np.geomspace(16, max(16, top), 48)).astype(np.int64))
+    steps = distinct(np.round(np.geomspace(16, max(16, top), 48)).astype(np.int64))
     sizes = np.concatenate([np.arange(1, 17), steps])
-    return np.concatenate([PARTIAL, np.unique(np.append(sizes[sizes <= top], top))])
+    return np.concatenate([PARTIAL, distinct(np.append(sizes[sizes <= top], top))])
 
 
 def _dense(pool: Pool) -> Iterator[Parallelism]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
-import secrets
+import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
@@ -57,7 +57,7 @@ class Disk:
         """Atomic: another process reads the old file, the new one, or none; of two writers one is last."""
         if self._broken:
             return
-        partial = self._folder / f".{name}.{secrets.token_hex(6)}"
+        partial = self._folder / f".{name}.{os.getpid()}.{threading.get_ident()}"
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
             partial.write_bytes(data)
