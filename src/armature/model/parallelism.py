@@ -33,7 +33,7 @@ class Parallelism:
 
     @property
     def strategy(self) -> str:
-        """`TP`, `TEP` (attention TP, expert EP) or `DEP` (attention DP, expert EP), as the field names them."""
+        """`TP`, `TEP` (attention TP, expert EP), `DEP` (attention DP, expert EP) or `DTP` (attention DP, expert TP)."""
         if self.moe_ep == 1:
             return "TP" if self.dp == 1 else "DTP"
         return "TEP" if self.dp == 1 else "DEP"

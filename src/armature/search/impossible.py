@@ -139,7 +139,7 @@ class Place:
             text = f"{p.label} needs {p.gpus // node} whole nodes of {node} GPUs; there are {worker_slots(pool).full}"
             return Barrier(5, "gpus", text)
         if facts.is_moe and p.gpus <= MAX_MOE_NODES * node:
-            text = f"{p.label} splits by tensor across nodes of {node} GPUs; beyond a node only TEP and DEP are tried"
+            text = f"{p.label} splits by tensor across nodes of {node} GPUs, which is tried within one"
         else:
             limit = f"at most {MAX_MOE_NODES} nodes" if facts.is_moe else "one node"
             text = f"{p.label} needs {p.gpus} GPUs, and a worker spans {limit} of {node} (ENUM-04)"
@@ -165,7 +165,7 @@ def _architecture(facts: ModelFacts, p: Parallelism) -> tuple[str, str]:
         )
     return (
         "ENUM-02",
-        f"{p.label} mixes attention-DP with experts that are split by tensor, which is not tried",
+        f"{p.label} mixes TP and DP of the attention with TP and EP of the experts, which is not tried",
     )
 
 

@@ -106,10 +106,11 @@ def _dense(pool: Pool) -> Iterator[Parallelism]:
 
 
 def _mixtures(facts: ModelFacts, node: int, least: int, most: int) -> Iterator[Parallelism]:
-    """Workers of mixtures of experts on `least` to `most` GPUs (ENUM-01, ENUM-02), and what lies between TP and DP of
-    the attention and between TP and EP of the experts.
+    """Workers of mixtures of experts on `least` to `most` GPUs: attention TP, DP and what lies between; experts EP, TP
+    and, with pure attention TP or DP, what lies between. Plain TP is for GQA alone (ENUM-01, ENUM-02).
 
-    What is split by tensor sends after every layer, so it stays within a node; TEP alone is tried beyond (ENUM-04).
+    What is split by tensor sends after every layer, so it stays within a node; TP and TEP alone are tried beyond
+    (ENUM-04).
     """
     for width in _powers(least, most):
         if facts.attention.kind != "mla":
@@ -117,6 +118,8 @@ def _mixtures(facts: ModelFacts, node: int, least: int, most: int) -> Iterator[P
         for tp in _powers(1, width):
             if tp <= node or tp == width:
                 yield Parallelism(tp=tp, dp=width // tp, moe_ep=width)
+            if tp < width <= node:
+                yield Parallelism(tp=tp, dp=width // tp, moe_tp=width)
         for moe_tp in _powers(2, min(width // 2, node // 2) if width <= node else 1):
             yield Parallelism(tp=width, moe_tp=moe_tp, moe_ep=width // moe_tp)
             yield Parallelism(dp=width, moe_tp=moe_tp, moe_ep=width // moe_tp)

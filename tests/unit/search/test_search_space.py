@@ -40,7 +40,7 @@ def test_gqa_moe_runs_tp_tep_and_dep_up_to_four_nodes():
 def test_mla_moe_has_no_plain_tp():
     """ENUM-01."""
     strategies = {p.strategy for p in parallelisms(mla_facts(), pool(32, 8)) if p.gpus > 1}
-    assert strategies == {"TEP", "DEP"}
+    assert strategies == {"TEP", "DEP", "DTP"}
 
 
 @pytest.mark.parametrize("facts", [dense_facts(), moe_facts(), mla_facts()], ids=["dense", "gqa", "mla"])
@@ -81,7 +81,7 @@ def test_experts_that_four_nodes_do_not_hold_spread_over_more():
 
 def test_between_tp_and_dp_and_between_tp_and_ep_there_is_something():
     found = labels(mla_facts(), pool(32, 8))
-    assert {"tp2dp4ep8", "tp4dp2ep8", "tp8etp2ep4", "dp8etp2ep4", "tp8dp4ep32"} <= found
+    assert {"tp2dp4ep8", "tp4dp2ep8", "tp8etp2ep4", "dp8etp2ep4", "tp8dp4ep32", "dtp8", "tp4dp2etp8"} <= found
     assert all(p.tp <= 8 or p.dp == 1 for p in parallelisms(mla_facts(), pool(32, 8))), (
         "tensor parts in a node"
     )

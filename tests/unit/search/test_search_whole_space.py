@@ -93,7 +93,7 @@ def shapes(facts, gpus) -> Iterator[list[Parallelism]]:
         if width != etp * ep or width > 16:
             continue
         by_expert = ep == width and (tp <= node or dp == 1)
-        by_tensor = etp == width and dp == 1 and facts.attention.kind != "mla"
+        by_tensor = etp == width and (facts.attention.kind != "mla" if dp == 1 else width <= node)
         mixed = etp > 1 and ep > 1 and 1 in (tp, dp) and width <= node
         if by_expert or by_tensor or mixed:
             found.add(Parallelism(tp=tp, dp=dp, moe_tp=etp, moe_ep=ep))

@@ -162,7 +162,7 @@ MLA = replace(
         ("ep=4", question(), "experts", "has no experts"),
         ("ep=3", question(facts=moe_facts()), "experts", "moe_ep 3 does not divide its 128 experts"),
         ("tp=4,dp=2,ep=2,moe_tp=2", question(facts=moe_facts()), "shape", "ENUM-06"),
-        ("tp=4,ep=1", question(facts=MLA), "ENUM-01", "MLA runs TEP and DEP"),
+        ("tp=4,dp=1,ep=1", question(facts=MLA), "ENUM-01", "MLA runs TEP and DEP"),
         ("pp=2", question(facts=moe_facts()), "ENUM-02", "not by pipeline stages"),
         ("tp=16", question(pool(16)), "node", "needs 16 GPUs, and a worker spans one node of 8 (ENUM-04)"),
         ("tp=16", question(pool(8)), "gpus", "needs 16 GPUs; there are 8 h200_sxm"),
