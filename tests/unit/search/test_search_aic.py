@@ -26,7 +26,7 @@ from armature.search.aic_plan import TimesAsSteps, aic_profile
 RECORDED = sorted((Path(__file__).parents[2] / "data/aic").glob("*.json"))
 QUICK = {"qwen3-8b_a100x8_vllm", "qwen3-8b_l40sx8_trtllm"}
 EXPLAINED = {
-    "deepseek-r1_h200x32_sglang": "experts over 16 and 32 GPUs on tables of DeepEP's communication, which the library's "
+    "deepseek-r1_h200x32_sglang": "experts over 32 GPUs on tables of DeepEP's communication, which the library's "
     "public way to make an engine does not offer"
 }
 """Cases whose first choice is another, and why."""
