@@ -12,14 +12,42 @@ one prompt last used by the same earlier request lie together: a *run*, whose de
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Reuse", "reuse_of"]
+__all__ = ["Blocks", "Reuse", "blocks_of", "reuse_of"]
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """The blocks of N requests, ready to be looked at: of each the numbers that occur more than once in the trace,
+    which alone can be found again; how many of those come before its first other block; and how many different ones it
+    has in all, its answer's included."""
+
+    repeated: list[list[int]]
+    leading: list[int]
+    used: list[float]
+
+
+def blocks_of(block_ids: Ints, block_ends: Ints, answer_blocks: Floats) -> Blocks:
+    """block_ids: all prompts' blocks, block_ends (N,): where each prompt's end; answer_blocks (N,): blocks that each
+    answer takes, a fraction for a part of one."""
+    _, index, counts = np.unique(block_ids, return_inverse=True, return_counts=True)
+    again = counts[index] > 1
+    ends = np.concatenate(([0], block_ends))
+    kept = np.concatenate(([0], np.cumsum(again)))[ends]
+    others = np.append(np.flatnonzero(~again), len(again))
+    first_other = np.minimum(others[np.searchsorted(others, ends[:-1])], ends[1:])
+    ids = index[again].tolist()
+    repeated = [ids[start:end] for start, end in pairwise(kept.tolist())]
+    different = np.array([len(set(blocks)) for blocks in repeated])
+    used = np.diff(ends) - np.diff(kept) + different + answer_blocks
+    return Blocks(repeated, (first_other - ends[:-1]).tolist(), used.tolist())
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,41 +69,31 @@ class Reuse:
         return np.bincount(self.request, weights=found, minlength=self.count).astype(np.float64)
 
 
-def reuse_of(block_ids: Ints, block_ends: Ints, answer_blocks: Floats, servers: int) -> Reuse:
-    """Runs of reused blocks when request i goes to server i mod `servers`.
-
-    block_ids: all prompts' blocks, block_ends (N,): where each prompt's end; answer_blocks (N,): blocks that each
-    answer takes, a fraction for a part of one. Time: N log N and one look-up per block.
-    """
-    ids, ends, answers = block_ids.tolist(), block_ends.tolist(), answer_blocks.tolist()
+def reuse_of(blocks: Blocks, servers: int) -> Reuse:
+    """Runs of reused blocks when request i goes to server i mod `servers`. Time: N log N and one look-up per block that
+    occurs again."""
+    count = len(blocks.used)
     runs: list[tuple[int, float, float]] = []
     for server in range(servers):
-        _one_server(ids, ends, answers, range(server, len(ends), servers), runs)
+        _one_server(blocks, range(server, count, servers), runs)
     runs.sort(key=lambda run: (run[0], run[1]))
     columns = np.array(runs, dtype=np.float64).reshape(-1, 3)
-    return Reuse(len(ends), columns[:, 0].astype(np.int64), columns[:, 1], columns[:, 2])
+    return Reuse(count, columns[:, 0].astype(np.int64), columns[:, 1], columns[:, 2])
 
 
-def _one_server(
-    ids: list[int],
-    ends: list[int],
-    answers: list[float],
-    requests: range,
-    runs: list[tuple[int, float, float]],
-) -> None:
+def _one_server(blocks: Blocks, requests: range, runs: list[tuple[int, float, float]]) -> None:
     last: dict[int, int] = {}  # of each block, the turn that used it last
     newest = _Sums(len(requests))  # of each turn, the blocks it was the last to use
     for turn, request in enumerate(requests):
-        blocks = ids[ends[request - 1] if request else 0 : ends[request]]
-        unique = dict.fromkeys(blocks)
+        unique = dict.fromkeys(blocks.repeated[request], turn)
         before = [last.get(block) for block in unique]
-        position, deepest = 0, 0.0
-        while position < len(before):
+        position, deepest, leading = 0, 0.0, min(len(before), blocks.leading[request])
+        while position < leading:
             user = before[position]
             if user is None:
                 break
             start = position
-            while position < len(before) and before[position] == user:
+            while position < leading and before[position] == user:
                 position += 1
             # Numbers that are no chain of prefixes may lie less deep than what they follow; they are found no sooner.
             depth = max(newest.after(user), deepest)
@@ -84,8 +102,8 @@ def _one_server(
         for user in before:
             if user is not None:
                 newest.add(user, -1.0)
-        newest.add(turn, len(unique) + answers[request])
-        last.update(dict.fromkeys(unique, turn))
+        newest.add(turn, blocks.used[request])
+        last.update(unique)
 
 
 class _Sums:

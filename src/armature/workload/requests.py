@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import numpy.typing as npt
 
-from armature.workload.prefix import Reuse, reuse_of
+from armature.workload.prefix import Blocks, Reuse, blocks_of, reuse_of
 
 __all__ = ["Requests"]
 
@@ -39,6 +39,7 @@ class Requests:
     longest_isl: int = 0
     longest_tokens: int = 0
     _reuse: dict[int, Reuse] = field(default_factory=dict, repr=False)
+    _blocks: list[Blocks] = field(default_factory=list, repr=False)
 
     def __post_init__(self) -> None:
         if not self.longest_isl:
@@ -92,7 +93,9 @@ class Requests:
         servers = max(1, min(servers, len(self)))
         reuse = self._reuse.get(servers)
         if reuse is None:
-            reuse = reuse_of(self.block_ids, self.block_ends, self.osl / self.block_tokens, servers)
-            self._reuse[servers] = reuse
+            if not self._blocks:
+                answers = self.osl / self.block_tokens
+                self._blocks.append(blocks_of(self.block_ids, self.block_ends, answers))
+            reuse = self._reuse[servers] = reuse_of(self._blocks[0], servers)
         blocks = reuse.hits(room_tokens / self.block_tokens)
         return np.asarray(np.minimum(blocks * float(self.block_tokens), self.isl - 1.0), dtype=np.float64)

@@ -79,6 +79,11 @@ def test_numbers_that_are_no_chain_of_prefixes_are_found_no_sooner_than_what_the
     assert requests.cached_tokens(1, 9 * BLOCK).tolist() == [0, 0, 7]
 
 
+def test_a_block_behind_a_new_one_is_not_found_before_it():
+    requests = made([[1, 2], [9, 2], [1, 8, 2]])
+    assert requests.cached_tokens(1, 99 * BLOCK).tolist() == [0, 0, 4]
+
+
 def test_without_numbers_nothing_is_cached():
     plain = Requests(np.array([5, 6]), np.array([1, 1]), np.array([0.0, 2.0]))
     assert not plain.has_prefixes
