@@ -65,8 +65,8 @@ def nearest(swept: Swept, ask: Ask, catalogue: Iterable[Gpu] = ()) -> tuple[Sugg
 
 
 def farthest_gpus(gpus: int) -> int:
-    """How many GPUs are looked at where `gpus` are not enough: four times as many, at least 64."""
-    return max(64, 4 * gpus)
+    """How many GPUs are looked at where `gpus` are not enough: four times as many up to 64, twice as many above."""
+    return max(min(4 * gpus, 128), 64, 2 * gpus)
 
 
 def round_up(value: float) -> float:
@@ -258,7 +258,8 @@ def _lower_load(seek: _Seek) -> Iterator[Suggestion]:
     def ahead(high: float, low: float) -> float | None:
         return None if high - low <= FINE * high else (low + high) / 2
 
-    low = asked * LEAST_LOAD
+    carried = seek.pick.request_rate if load.request_rate is not None else seek.pick.concurrency
+    low = min(asked, carried) * LEAST_LOAD
     idle = seek.answer(varied(low))
     if idle is None or not holds(idle):
         closest = idle or seek.pick

@@ -7,13 +7,15 @@ from dataclasses import replace
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_ask import ask, question
+from search_ask import ESTIMATOR, ask, question
 from search_fakes import moe_facts, pool
 
 from armature.hardware.catalog import GPUS
+from armature.search.advice import advised
 from armature.search.explain import miss
 from armature.search.nearest import farthest_gpus, nearest, round_down, round_up
 from armature.search.pick import EQUAL
+from armature.search.rapid import profile_of
 from armature.search.relax import STEP, relaxations
 from armature.search.vary import holds, pick_of, pool_of, with_gpus, with_load, with_pool, with_targets
 
@@ -184,3 +186,19 @@ def test_rounding_keeps_three_digits_and_its_side(value):
     assert round_down(value) <= value * (1 + 1e-12)
     assert round_up(value) >= value * (1 - 1e-12)
     assert round_up(value) <= round_down(value) * 1.0101
+
+
+def test_a_search_too_large_to_be_asked_again_says_so():
+    asked = question(sla={"itl_ms": 12.0})
+    swept = ask(asked)
+    found = profile_of(swept)
+    assert advised(found, swept, ESTIMATOR).relaxations
+    large = advised(found, swept, ESTIMATOR, most_layouts=3)
+    assert large.relaxations == large.suggestions == ()
+    assert "layouts are too many to search a dozen times" in large.notes[-1]
+
+
+@given(st.integers(1, 5000))
+def test_more_gpus_are_looked_at_than_there_are(gpus):
+    assert farthest_gpus(gpus) >= max(64, 2 * gpus)
+    assert farthest_gpus(gpus) <= farthest_gpus(gpus + 1)
