@@ -1,10 +1,17 @@
-"""Which source of step times answers for an engine: the best that there is, and the user is told which and why."""
+"""Which source of step times answers for an engine: the best that there is, and the user is told which and why.
+
+`auto` takes, in this order: measured tables of the GPU, corrected by what real deployments show (`calibrated`; tables
+that no deployment checks stay `estimated`); the tables of the nearest GPU, scaled (`estimated`); the roofline alone.
+`silicon` gives the tables as they are.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import Literal
 
+from armature.perf.calibration import calibrated, with_host
+from armature.perf.donor import transferred
 from armature.perf.estimate import EngineSpec, Estimator, StepTimes
 from armature.perf.roofline import RooflineEstimator
 from armature.perf.silicon import NoSiliconData, SiliconEstimator, StepCache
@@ -15,7 +22,7 @@ Kind = Literal["auto", "silicon", "roofline"]
 
 
 class AutoEstimator:
-    """Measured tables where there are any, the roofline elsewhere."""
+    """The best source for each engine; raises nothing."""
 
     name = "auto"
 
@@ -25,10 +32,14 @@ class AutoEstimator:
 
     def engine(self, spec: EngineSpec) -> StepTimes:
         try:
-            return self._silicon.engine(spec)
+            return calibrated(self._silicon.engine(spec), spec)
         except NoSiliconData as error:
-            note = f"no silicon data for {spec.gpu.sku}/{spec.backend}: roofline ({error.message})"
-            times = self._roofline.engine(spec)
+            own = error
+        try:
+            return transferred(spec, self._silicon)
+        except NoSiliconData:
+            note = f"no silicon data for {spec.gpu.sku}/{spec.backend}: roofline ({own.message})"
+            times = with_host(self._roofline.engine(spec), spec.backend)
             return replace(times, notes=(note, *times.notes))
 
 

@@ -26,6 +26,9 @@ __all__ = [
     "Floats",
     "Source",
     "StepTimes",
+    "bands",
+    "host_ms",
+    "split_bands",
 ]
 
 Source = Literal["measured", "calibrated", "silicon", "estimated"]
@@ -95,6 +98,25 @@ class StepTimes(Protocol):
         Equals `decode_ms` at `prefill_tokens == 0` and `prefill_ms` at `batch == 0`. A later chunk of a prompt
         costs `prefill_ms(n, 1, prior) - prefill_ms(n)` more; `steptable.chunked_prefill_ms` adds that up."""
         ...
+
+
+def host_ms(times: StepTimes) -> float:
+    """Milliseconds that a request takes before and beside the steps of its prompt, whatever the load: tokenising,
+    scheduling, HTTP. 0 for step times that say nothing of it."""
+    return float(getattr(times, "host_ms", 0.0))
+
+
+def split_bands(times: StepTimes) -> tuple[Band, Band] | None:
+    """Bands of TTFT and ITL in a disaggregated layout, where they differ from `prefill_band` and `decode_band`."""
+    found: tuple[Band, Band] | None = getattr(times, "split_bands", None)
+    return found
+
+
+def bands(ttft: StepTimes, itl: StepTimes, *, split: bool) -> tuple[Band, Band]:
+    """Bands of TTFT and ITL of a layout whose prompts run on `ttft` and whose tokens on `itl`: the same engine, or
+    two (`split`), for which an estimate may be less certain."""
+    first, later = (split_bands(times) if split else None for times in (ttft, itl))
+    return first[0] if first else ttft.prefill_band, later[1] if later else itl.decode_band
 
 
 class Estimator(Protocol):

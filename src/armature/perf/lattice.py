@@ -164,6 +164,8 @@ class LatticeTimes:
     batch: Floats
     context: Floats
     decode: Floats
+    host_ms: float = 0.0
+    split_bands: tuple[Band, Band] | None = None
     _tables: dict[str, tuple[tuple[Floats, ...], Floats]] = field(
         init=False, repr=False, default_factory=dict
     )

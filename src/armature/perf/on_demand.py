@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from armature.perf.estimate import Band, EngineSpec, Estimator, FloatLike, Floats, Source, StepTimes
+from armature.perf.estimate import (
+    Band,
+    EngineSpec,
+    Estimator,
+    FloatLike,
+    Floats,
+    Source,
+    StepTimes,
+    host_ms,
+    split_bands,
+)
 
 __all__ = ["OnDemandEstimator"]
 
@@ -39,6 +49,14 @@ class _OnDemandTimes:
     @property
     def decode_band(self) -> Band:
         return self._times.decode_band
+
+    @property
+    def split_bands(self) -> tuple[Band, Band] | None:
+        return split_bands(self._times)
+
+    @property
+    def host_ms(self) -> float:
+        return host_ms(self._times)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -99,6 +99,7 @@ class RooflineTimes:
     source: Source = "estimated"
     prefill_band: Band = PREFILL_BAND
     decode_band: Band = DECODE_BAND
+    host_ms: float = 0.0
 
     def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
         return self._step_ms(

@@ -28,7 +28,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from armature.perf.estimate import Backend, Band, EngineSpec, Estimator, FloatLike, Floats, Source, StepTimes
+from armature.perf.estimate import (
+    Backend,
+    Band,
+    EngineSpec,
+    Estimator,
+    FloatLike,
+    Floats,
+    Source,
+    StepTimes,
+    host_ms,
+    split_bands,
+)
 
 __all__ = [
     "DRAFTING",
@@ -116,6 +127,14 @@ class SpeculativeTimes:
     @property
     def decode_band(self) -> Band:
         return self.plain.decode_band
+
+    @property
+    def split_bands(self) -> tuple[Band, Band] | None:
+        return split_bands(self.plain)
+
+    @property
+    def host_ms(self) -> float:
+        return host_ms(self.plain)
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from typing import cast
 import msgspec
 import numpy as np
 
-from armature.perf.estimate import Band, FloatLike, Floats, Source, StepTimes
+from armature.perf.estimate import Band, FloatLike, Floats, Source, StepTimes, host_ms
 from armature.perf.lattice import (
     BATCHES,
     CHUNKS,
@@ -40,7 +40,7 @@ class StepTable(msgspec.Struct, frozen=True):
     prefill_ms over `isl` (one prompt); decode_ms rows over `context`, columns over `batch`; mixed_ms over
     `chunk` x `context` x `batch`; prior_ms rows over `prior_chunk`, columns over `prior`: what a chunk costs more
     for the tokens of its prompt before it. Milliseconds; batches per attention-DP rank. Bands are ratios
-    (low, high) of truth to estimate.
+    (low, high) of truth to estimate. host_ms: what a request takes before its first token beside its steps.
     """
 
     source: str
@@ -57,6 +57,7 @@ class StepTable(msgspec.Struct, frozen=True):
     prefill_band: tuple[float, float] = (0.5, 2.0)
     decode_band: tuple[float, float] = (0.5, 2.0)
     notes: tuple[str, ...] = ()
+    host_ms: float = 0.0
 
 
 # Nodes of the mixed table. `TableTimes` interpolates only what the decoding requests add to a prefill step of as
@@ -91,6 +92,7 @@ def sample(
         prefill_band=(times.prefill_band.low, times.prefill_band.high),
         decode_band=(times.decode_band.low, times.decode_band.high),
         notes=times.notes,
+        host_ms=host_ms(times),
     )
 
 
@@ -148,6 +150,10 @@ class TableTimes:
     @property
     def notes(self) -> tuple[str, ...]:
         return self._lattice.notes
+
+    @property
+    def host_ms(self) -> float:
+        return self._table.host_ms
 
     def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
         return self._lattice.prefill_ms(isl, batch, prior)

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from armature.model.memory import kv_bytes_per_sequence
-from armature.perf.estimate import Band, Floats, Source
+from armature.perf.estimate import Band, Floats, Source, bands
 from armature.perf.lattice import distinct
 from armature.search.engines import Engines
 from armature.search.operating import CHUNK_TOKENS, Engine
@@ -57,9 +57,9 @@ class Swept:
         if prefill is not None:
             groups.append(self._group("prefill", prefill, int(points.prefill_count[row]), 1.0))
         groups.append(self._group("decode" if prefill else "agg", main, int(points.main_count[row]), batch))
-        first = (prefill or main).times.prefill_band
+        first, later = bands((prefill or main).times, main.times, split=prefill is not None)
         ttft = _number(float(points.ttft_ms[row]), first)
-        itl = _number(float(points.itl_ms[row]), main.times.decode_band)
+        itl = _number(float(points.itl_ms[row]), later)
         steps = max(osl - 1, 0)
         e2e = Number(*(t + steps * i for t, i in zip(_triple(ttft), _triple(itl), strict=True)))
         margins = _margins(self.question.sla, {"ttft_ms": ttft, "itl_ms": itl, "e2e_ms": e2e})

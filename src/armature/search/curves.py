@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from armature.model.facts import ModelFacts
+from armature.perf.estimate import host_ms
 from armature.perf.lattice import distinct
 from armature.perf.steptable import chunked_prefill_ms
 from armature.search.operating import CHUNK_TOKENS, Engine
@@ -23,7 +24,10 @@ def curves(prefill: Engine, decode: Engine, facts: ModelFacts) -> Curves:
     isl = distinct(np.geomspace(64, max(facts.max_context, 128), POINTS).round())
     batch = distinct(np.geomspace(1, max(decode.max_batch, 2), POINTS).round())
     itl = decode.times.decode_ms(batch[None, :], isl[:, None])
-    ttft = [float(chunked_prefill_ms(prefill.times, float(tokens), float(CHUNK_TOKENS))) for tokens in isl]
+    host = host_ms(prefill.times)
+    ttft = [
+        host + float(chunked_prefill_ms(prefill.times, float(tokens), float(CHUNK_TOKENS))) for tokens in isl
+    ]
     return Curves(
         isl=tuple(isl.tolist()),
         ttft_ms=tuple(ttft),

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from armature.model.facts import ModelFacts
 from armature.model.memory import kv_bytes_per_sequence
-from armature.perf.estimate import Floats
+from armature.perf.estimate import Floats, host_ms
 from armature.perf.queueing import MAX_UTILISATION, round_robin_wait_ms
 from armature.search.operating import Engine, agg_curve, decode_curve, moved_ms, prefill_ms
 from armature.search.placement import Counts, worker_counts, worker_slots
@@ -179,7 +179,7 @@ def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
         rate_limit=replicas * limit,
         batch=np.concatenate(([0.0], curve.batch)),
         rate=rate,
-        own_ms=every(np.concatenate(([prompt], curve.prefill_ms + residual))),
+        own_ms=every(np.concatenate(([prompt], curve.prefill_ms + residual)) + host_ms(engine.times)),
         service_ms=every(service),
         busy=every(np.concatenate(([0.0], curve.busy))),
         servers=replicas * engine.lanes,
@@ -239,7 +239,7 @@ def disagg_surface(
         rate_limit=MAX_UTILISATION * capacity,
         batch=batch,
         rate=rate,
-        own_ms=alone,
+        own_ms=alone + each([host_ms(s.engine.times) for s, _ in sides])[:, None],
         service_ms=alone,
         busy=rate / capacity[:, None],
         servers=servers,

@@ -220,7 +220,7 @@ def test_limits_come_from_a_bash_script_with_arrays_and_a_here_document(tmp_path
     assert flag(prefill, "--max-num-batched-tokens") == "4512"
     assert any("h200_sxm, the GPU its pod asks for" in note for note in launch.notes)
     table = msgspec.json.decode(launch.files[flag(decode, "--step-table") or ""], type=StepTable)
-    assert table.source == "silicon"
+    assert table.source == "calibrated"
 
 
 def test_a_config_map_that_came_along_tells_the_parallelism(tmp_path):

@@ -171,7 +171,7 @@ def test_auto_falls_back_to_the_roofline_and_says_why(facts):
 def test_auto_uses_silicon_where_there_is_data(facts):
     pytest.importorskip("aiconfigurator_core")
     spec = EngineSpec(facts("Qwen/Qwen3-8B"), GPUS["h200_sxm"], "vllm", Parallelism(), "bf16")
-    assert estimator_for("auto").engine(spec).source == "silicon"
+    assert estimator_for("auto").engine(spec).source == "calibrated"
     assert estimator_for("roofline").engine(spec).source == "estimated"
 
 

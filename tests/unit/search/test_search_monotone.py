@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from search_fakes import FormulaEstimator, dense_facts, inventory, moe_facts, pool
+from search_fakes import FormulaEstimator, FormulaTimes, dense_facts, inventory, moe_facts, pool
 
 from armature.api import default_request, load_documents
 from armature.model.memory import fit
@@ -259,3 +260,26 @@ def test_prefill_is_never_loaded_beyond_its_limit():
     split = points(split_surface(e, w, FACTS["dense"]), w, Sla())
     capacity = 1000 * split.prefill_count / prefill_ms(e, w)
     assert (split.rate <= MAX_UTILISATION * capacity * (1 + 1e-9)).all()
+
+
+@dataclass(frozen=True)
+class Hosted(FormulaTimes):
+    """Step times of an engine whose host takes its time over each request."""
+
+    host_ms: float = 40.0
+
+
+@pytest.mark.parametrize("disaggregated", [False, True])
+def test_the_hosts_share_is_in_every_first_token_and_in_nothing_else(disaggregated):
+    w = Workload(isl=1000, osl=100, request_rate=3.0)
+    plain, hosted = (
+        replace(engine(("dense", "formula"), 1100), times=times) for times in (FormulaTimes(), Hosted())
+    )
+    found = [
+        points(split_surface(e, w, FACTS["dense"]) if disaggregated else agg_surface(0, e, w), w, Sla())
+        for e in (plain, hosted)
+    ]
+    assert found[1].ttft_ms == pytest.approx(found[0].ttft_ms + 40.0)
+    assert found[1].unloaded_ttft_ms == pytest.approx(found[0].unloaded_ttft_ms + 40.0)
+    assert found[1].rate == pytest.approx(found[0].rate)
+    assert found[1].itl_ms == pytest.approx(found[0].itl_ms)

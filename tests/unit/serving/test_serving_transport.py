@@ -51,10 +51,12 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(*, step_ms: float = 1.0, changed=lambda: None, **limits):
+async def rig(*, step_ms: float = 1.0, host_ms: float = 0.0, changed=lambda: None, **limits):
     context = zmq.asyncio.Context()
     engine = Engine(EngineLimits(**limits), LinearClock(step_ms))
-    worker = MockWorker(engine, Speaker(ByteTokeniser(), 0), "w1", kv_transfer_ms_per_token=0.01)
+    worker = MockWorker(
+        engine, Speaker(ByteTokeniser(), 0), "w1", kv_transfer_ms_per_token=0.01, host_ms=host_ms
+    )
     server = WorkerServer(context, worker)
     tasks = [asyncio.create_task(server.run()), asyncio.create_task(worker.run(server))]
     client = WorkerClient(context, "w1", server.address, changed)
@@ -96,6 +98,26 @@ def test_requests_stream_and_end():
             assert last.cached_tokens == 96
             for stream in streams:
                 stream.close()
+
+    asyncio.run(scenario())
+
+
+def test_a_prompt_waits_for_the_host_and_one_computed_elsewhere_does_not():
+    """The engine's `host_ms` is between a prompt's arrival and its place in the queue; cancelling it there is safe."""
+
+    async def scenario():
+        async with rig(host_ms=60.0) as one:
+            loop = asyncio.get_running_loop()
+            start = loop.time()
+            _, last = await collect(one.client.submit(PROMPT, 3, prefill_only=True))
+            assert loop.time() - start > 0.05
+            one.client.submit(PROMPT, 50).close()
+            await asyncio.sleep(0.1)
+            assert one.worker.requests == 1
+            assert one.worker.beat().waiting == one.worker.beat().running == 0
+            start = loop.time()
+            await collect(one.client.submit(PROMPT, 3, handoff=last.handoff))
+            assert loop.time() - start < 0.05
 
     asyncio.run(scenario())
 

@@ -29,7 +29,6 @@ from armature.serving.mocker.engine import Engine, EngineLimits
 from armature.serving.mocker.metrics import WorkerMetrics
 from armature.serving.mocker.system_server import SystemServer
 from armature.serving.mocker.text import Speaker
-from armature.serving.mocker.timing import StepClock
 from armature.serving.mocker.worker import MockWorker
 from armature.serving.process import (
     announce_ready,
@@ -80,6 +79,7 @@ async def _serve(arguments: argparse.Namespace) -> None:
         instance_id,
         speedup=arguments.speedup_ratio,
         kv_transfer_ms_per_token=arguments.kv_transfer_ms_per_token,
+        host_ms=clock.host_ms,
     )
     metrics = WorkerMetrics(worker, arguments.served_model_name)
     context = zmq.asyncio.Context()
@@ -178,7 +178,7 @@ def _card(arguments: argparse.Namespace) -> ModelCard:
     )
 
 
-def _read_step_table(path: Path) -> StepClock:
+def _read_step_table(path: Path) -> TableTimes:
     try:
         return TableTimes(msgspec.json.decode(path.read_bytes(), type=StepTable))
     except OSError as error:

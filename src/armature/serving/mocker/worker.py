@@ -46,7 +46,8 @@ class MockWorker:
     """Handler of the transport and loop over the engine's steps.
 
     kv_transfer_ms_per_token: engine milliseconds that a decode worker waits per prompt token for the KV cache of a
-    prompt computed elsewhere. speedup: engine seconds per wall second, above 0.
+    prompt computed elsewhere. speedup: engine seconds per wall second, above 0. host_ms: engine milliseconds between a
+    prompt's arrival and its place in the queue; a prompt computed elsewhere has spent them there.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class MockWorker:
         *,
         speedup: float = 1.0,
         kv_transfer_ms_per_token: float = 0.0,
+        host_ms: float = 0.0,
     ) -> None:
         self.engine = engine
         self.lag_s = 0.0
@@ -67,6 +69,7 @@ class MockWorker:
         self._instance_id = instance_id
         self._speedup = speedup
         self._kv_transfer_ms_per_token = kv_transfer_ms_per_token
+        self._host_s = host_ms / 1000.0 / speedup
         self._answers: dict[Key, _Answer] = {}
         self._work = asyncio.Event()
         self._empty = asyncio.Event()
@@ -80,15 +83,18 @@ class MockWorker:
         """Queues a request, or answers at once why it cannot run."""
         key = (frontend, message.id)
         try:
+            if key in self._answers:
+                raise ValueError(f"request {message.id} is already here")
             sequence, answer = self._sequence(key, message)
-            self.engine.add(sequence)
         except ValueError as error:
-            self._send_soon(frontend, Outputs([Output(message.id, [], error=str(error))]))
+            self._refuse(key, error)
             return
         self._answers[key] = answer
         self._empty.clear()
-        self.requests += 1
-        self._work.set()
+        if self._host_s > 0.0 and message.handoff is None:
+            asyncio.get_running_loop().call_later(self._host_s, self._queue, sequence, answer)
+        else:
+            self._queue(sequence, answer)
 
     def cancel(self, frontend: bytes, id: int) -> None:
         self.engine.cancel((frontend, id))
@@ -189,6 +195,21 @@ class MockWorker:
         room = self.engine.limits.longest_sequence - len(prompt)
         finish: Finish = "length" if message.max_tokens is not None or asked > room else "stop"
         return sequence, _Answer(tokens, finish, len(prompt) if message.prefill_only else None)
+
+    def _queue(self, sequence: Sequence, answer: _Answer) -> None:
+        if self._answers.get(sequence.key) is not answer:
+            return  # cancelled meanwhile
+        try:
+            self.engine.add(sequence)
+        except ValueError as error:
+            self._forget(sequence.key)
+            self._refuse(sequence.key, error)
+            return
+        self.requests += 1
+        self._work.set()
+
+    def _refuse(self, key: Key, error: ValueError) -> None:
+        self._send_soon(key[0], Outputs([Output(key[1], [], error=str(error))]))
 
     def _send_soon(self, frontend: bytes, message: FromWorker) -> None:
         if self._server is not None:

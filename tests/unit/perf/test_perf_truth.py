@@ -1,0 +1,132 @@
+"""How the rows of measured deployments are read, and that the fit is judged on what it has not seen."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("aiconfigurator_core")
+sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
+
+from accuracy.fit import ENGINES, Sample, fit, split, under
+from accuracy.predict import Answer
+from accuracy.rows import Deployment, Row, read_rows
+from accuracy.score import constant_width, order_share, predictions, summary
+
+from armature.model.parallelism import Parallelism
+
+
+@pytest.fixture(scope="module")
+def rows():
+    return {row.id: row for row in read_rows()}
+
+
+def test_every_row_is_laid_out_or_says_why_not(rows):
+    assert len(rows) == 5221
+    assert all((row.deployment is None) == bool(row.cause) for row in rows.values())
+    for row in rows.values():
+        if row.deployment is not None:
+            assert row.concurrency > 0
+            assert row.deployment.main.gpus >= 1
+            assert (row.deployment.prefill is None) == (row.mode == "agg")
+
+
+def test_degrees_are_what_the_rows_name_says(rows):
+    """`tp 64, moe 8 x 8` is TP 8 with EP 8; `tp 4, attention-DP 4, EP 16` is four ranks with EP 4."""
+    sglang = rows["2026_04_06_deepseek_r1_b200_sxm_sglang_fp4_agg_1024x1024_c64_tp8_ep8_1038"]
+    assert sglang.deployment.main == Parallelism(tp=8, moe_ep=8)
+    vllm = rows["2026_04_06_kimi_k2_5_b200_sxm_vllm_fp4_agg_8192x1024_c4_tp4_ep4_1301"]
+    assert vllm.deployment.main == Parallelism(dp=4, moe_ep=4)
+
+
+def test_one_run_under_two_names_is_one_measurement_of_one_group(rows):
+    stated = rows["dsr1_b200_trtllm_fp8_disagg_8192x1024_c256_cfg549"]
+    unstated = rows["2026_03_25_deepseek_r1_b200_sxm_trtllm_fp8_disagg_8192x1024_c256_tp8_0_ep8_0_729"]
+    assert stated.model != unstated.model
+    assert stated.run == unstated.run
+    assert stated.group == unstated.group == ("DeepSeek-R1", "b200_sxm")
+    assert stated.deployment == unstated.deployment
+    assert (stated.deployment.count, stated.deployment.prefill_count) == (1, 1)
+
+
+def test_speculating_runs_are_not_taken_for_plain_ones(rows):
+    """Two TPOTs of one configuration and load: the lower one speculated."""
+    plain = rows["2026_03_25_deepseek_r1_h200_sxm_trtllm_fp8_disagg_8192x1024_c48_tp8_0_ep8_0_357"]
+    other = rows["2026_03_25_deepseek_r1_h200_sxm_trtllm_fp8_disagg_8192x1024_c48_tp8_0_ep8_0_652"]
+    assert plain.tpot_ms > 2 * other.tpot_ms
+    assert plain.deployment is not None
+    assert plain.deployment.drafts == 0
+    assert other.deployment is None or other.deployment.drafts > 0
+
+
+def test_a_split_keeps_groups_whole(rows):
+    several = list(rows.values())
+    for seed in ("", "1"):
+        mine = split(several, seed)
+        assert 0.2 < mine.mean() < 0.8
+        for group in {row.group for row in several}:
+            assert len({bool(m) for m, row in zip(mine, several, strict=True) if row.group == group}) == 1
+
+
+def made(factor: dict[str, float], host: dict[str, float], noise: float, count: int = 600) -> Sample:
+    """Measurements that obey the correction exactly, but for lognormal noise."""
+    rng, rows, raw = np.random.default_rng(3), [], []
+    prompt, ahead = rng.uniform(20, 600, count), rng.uniform(0, 40, count)
+    for i in range(count):
+        engine = ENGINES[i % 3]
+        steps, itl = prompt[i] * rng.uniform(1, 1.5), rng.uniform(5, 40)
+        ttft = steps * factor[engine] + host[engine] + 0.06 * ahead[i] * prompt[i] * factor[engine]
+        shape = Deployment(Parallelism())
+        measured = [value * float(np.exp(noise * rng.normal())) for value in (ttft, itl * factor[engine])]
+        model = f"m{i % 20}"
+        rows.append(
+            Row(
+                id=str(i), run=(str(i),), mode="agg", model=model, family=model, precision="fp8", gemm="", moe="",
+                system="h200_sxm", backend=engine, version="", isl=1000, osl=100, concurrency=8.0,
+                ttft_ms=measured[0], tpot_ms=measured[1], deployment=shape,
+            )
+        )  # fmt: skip
+        raw.append(Answer(float(steps), float(itl), "silicon"))
+    return Sample(rows, raw, prompt, ahead, np.zeros(count, dtype=bool))
+
+
+def test_the_fit_finds_a_correction_that_is_there():
+    factor = {"vllm": 1.1, "sglang": 0.9, "trtllm": 1.0}
+    host = {"vllm": 20.0, "sglang": 200.0, "trtllm": 90.0}
+    found = fit(made(factor, host, noise=0.02))
+    assert found.step_factor == pytest.approx(factor, rel=0.02)
+    assert found.host_ms == pytest.approx(host, rel=0.15)
+    assert found.burst == pytest.approx(0.06, rel=0.1)
+
+
+def test_bands_cover_what_they_say_and_widen_with_the_noise():
+    same = dict.fromkeys(ENGINES, 1.0), dict.fromkeys(ENGINES, 50.0)
+    figures = []
+    for noise in (0.05, 0.3):
+        sample = made(*same, noise)
+        figures.append(summary(predictions(sample, fit(sample))))
+    for of in figures:
+        assert 0.72 < of["ttft_inside"] < 0.9
+        assert 0.72 < of["tpot_inside"] < 0.9
+    assert figures[1]["tpot_width"] > 3 * figures[0]["tpot_width"]
+
+
+def test_order_counts_pairs_of_one_model_system_and_workload_that_differ():
+    sample = made(dict.fromkeys(ENGINES, 1.0), dict.fromkeys(ENGINES, 50.0), noise=0.0, count=60)
+    exact = np.zeros(60)
+    share, pairs = order_share(sample.rows, "tpot_ms", exact)
+    assert share == 1.0
+    assert 0 < pairs < 60 * 59 / 2
+    reverse = -2 * np.log(sample.measured("tpot_ms"))
+    assert order_share(sample.rows, "tpot_ms", reverse)[0] == 0.0
+    assert constant_width(np.log([0.5, 2.0, 4.0]), 1.0) == pytest.approx(2 * np.log(4))
+
+
+def test_under_applies_the_correction_to_raw_answers():
+    sample = made(dict.fromkeys(ENGINES, 1.0), dict.fromkeys(ENGINES, 50.0), noise=0.0)
+    ttft, tpot = under(sample, fit(sample))
+    assert ttft == pytest.approx(sample.measured("ttft_ms"), rel=0.05)
+    assert tpot == pytest.approx(sample.measured("tpot_ms"), rel=0.02)
