@@ -29,7 +29,7 @@ from armature.report.words import (
     targets,
 )
 from armature.search.considered import considered_text
-from armature.search.profile import Candidate, Profile
+from armature.search.profile import Candidate, Number, Profile
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -115,17 +115,26 @@ def style_of(candidate: Candidate) -> str:
 def figures(pick: Candidate, glyphs: Glyphs) -> str:
     """What a candidate does, in one paragraph."""
     parts = [
-        f"TTFT {band(pick.ttft_ms, glyphs)} ms",
-        f"ITL {band(pick.itl_ms, glyphs)} ms",
+        f"TTFT {band(pick.ttft_ms, glyphs)} ms{_spread(pick.ttft_p50_ms, pick.ttft_p95_ms)}",
+        f"ITL {band(pick.itl_ms, glyphs)} ms{_spread(pick.itl_p50_ms, pick.itl_p95_ms)}",
         f"request {amount(pick.e2e_ms.value / 1000)} s",
         f"{amount(pick.tokens_per_s)} tokens/s",
         f"{amount(pick.request_rate)} requests/s with {amount(pick.concurrency)} in flight",
     ]
+    if pick.capacity is not None and pick.capacity > 0:
+        more = f" ({pick.headroom:.2f} times what is asked)" if pick.headroom is not None else ""
+        what = "meets the SLA" if pick.margins else "carries"
+        parts.append(f"{what} up to {amount(pick.capacity)} requests/s{more}")
     if pick.cost_per_million_tokens is not None:
         parts.append(f"{amount(pick.cost_per_million_tokens)} per million tokens")
     if pick.joules_per_token is not None:
         parts.append(f"{glyphs.at_most} {amount(pick.joules_per_token)} J/token at board power")
     return f" {glyphs.dot} ".join(parts)
+
+
+def _spread(p50: Number | None, p95: Number | None) -> str:
+    """` (p50 171, p95 517)` behind a mean."""
+    return f" (p50 {amount(p50.value)}, p95 {amount(p95.value)})" if p50 and p95 else ""
 
 
 def all_notes(profile: Profile, others: Sequence[str]) -> list[str]:

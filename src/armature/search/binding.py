@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from armature.perf.queueing import MAX_UTILISATION
 from armature.search.candidates import Swept
-from armature.search.operating import MAX_BATCH
+from armature.search.operating import MAX_BATCH, prefill_lane
 from armature.search.pick import TOLERANCE
 from armature.search.profile import Candidate
 
@@ -72,8 +72,9 @@ def prefill_busy(swept: Swept, row: int) -> float:
         return 0.0
     engine = swept.engines.prefills[int(points.prefill[row])]
     ranks = int(points.prefill_count[row]) * engine.parallelism.dp
-    alone_ms = float(points.unloaded_ttft_ms[row])  # one prompt on an idle rank
-    return float(points.rate[row]) * alone_ms / 1000.0 / ranks
+    lane = prefill_lane(engine, swept.question.workload)
+    full_ms = float(lane.shared_ms[-1, 0, 0]) / lane.room  # of each prompt in a full step
+    return float(points.rate[row]) * full_ms / 1000.0 / ranks
 
 
 def _worst_miss(candidate: Candidate, swept: Swept, row: int) -> str:

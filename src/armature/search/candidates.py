@@ -8,12 +8,15 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from armature.model.memory import kv_bytes_per_sequence
 from armature.perf.estimate import Band, Floats, Source, bands
 from armature.perf.lattice import distinct
 from armature.search.engines import Engines
-from armature.search.operating import CHUNK_TOKENS, Engine
+from armature.search.headroom import capacity_per_s
+from armature.search.load import quantiles
+from armature.search.operating import CHUNK_TOKENS, Engine, prompts_per_step
 from armature.search.pareto import pareto_front
 from armature.search.pick import TOLERANCE, layout_keys
 from armature.search.profile import Candidate, Group, Margin, Number, Role
@@ -47,8 +50,24 @@ class Swept:
         )
         return 1000.0 / self.points.itl_ms, self.points.rate * self.question.workload.osl / gpus
 
+    def candidates(self, rows: Sequence[int]) -> list[Candidate]:
+        """The rows as Candidates; an id names layout, counts and batch."""
+        chosen = self.points.take(np.array(rows, dtype=np.intp))
+        load = chosen.load
+        spreads: list[list[float] | None] = [None] * len(rows)
+        if load is not None and chosen.traced is not None:
+            # A gamma fit may cross itself where it has no spread at all; percentiles may not.
+            (ttft50, itl50), (ttft95, itl95) = quantiles(load, 0.5), quantiles(load, 0.95)
+            fitted = np.stack([ttft50, np.maximum(ttft50, ttft95), itl50, np.maximum(itl50, itl95)], axis=1)
+            spreads = np.where(chosen.traced > 0.0, chosen.traced, fitted).tolist()
+        return [self._candidate(row, spread) for row, spread in zip(rows, spreads, strict=True)]
+
     def candidate(self, row: int) -> Candidate:
-        """The row as a Candidate; its id names layout, counts and batch."""
+        """One row as a Candidate, without percentiles: they take longer than all else."""
+        return self._candidate(row, None)
+
+    def _candidate(self, row: int, spread: Sequence[float] | None) -> Candidate:
+        """spread: p50 and p95 of TTFT, then of ITL; None where only means are known."""
         points, osl = self.points, self.question.workload.osl
         main = self.engines.mains[int(points.main[row])]
         prefill = self.engines.prefills[int(points.prefill[row])] if points.prefill[row] >= 0 else None
@@ -97,7 +116,27 @@ class Swept:
             joules_per_token=_joules_per_token(groups, engines, tokens_per_s),
             front_y=tokens_per_s / (gpus if self.question.loaded else self.question.inventory.total_gpus),
             several_pools=len(self.question.inventory.pools) > 1,
+            ttft_p50_ms=None if spread is None else _number(spread[0], first),
+            ttft_p95_ms=None if spread is None else _number(spread[1], first),
+            itl_p50_ms=None if spread is None else _number(spread[2], main.times.decode_band),
+            itl_p95_ms=None if spread is None else _number(spread[3], main.times.decode_band),
         )
+
+    def with_capacity(self, row: int, candidate: Candidate) -> Candidate:
+        """The candidate of this row with the rate at which it breaks the SLA, and the headroom."""
+        points = self.points
+        if points.load is None:
+            return candidate
+        capacity = capacity_per_s(
+            self.question,
+            self.engines,
+            main=int(points.main[row]),
+            prefill=int(points.prefill[row]),
+            main_count=int(points.main_count[row]),
+            prefill_count=int(points.prefill_count[row]),
+        )
+        asked = self.question.workload.request_rate
+        return structs.replace(candidate, capacity=capacity, headroom=capacity / asked if asked else None)
 
     def _group(self, role: Role, engine: Engine, replicas: int, batch: float) -> Group:
         p = engine.parallelism
@@ -130,13 +169,14 @@ class Swept:
         return f"{name}@{group.sku}" if len(self.question.inventory.pools) > 1 else name
 
     def _sequence_limit(self, role: Role, in_flight: int, engine: Engine) -> int:
-        """The engine's request limit. At the edge of the SLA it is the operating batch itself; under an asked load two
-        standard deviations more, for Poisson arrivals come in bursts. A prefill rank takes one prompt at a time."""
-        if role == "prefill":
-            return 1
+        """The engine's request limit. With a fixed number in flight it is that; else four standard deviations more, for
+        Poisson arrivals come in bursts, and a request that waits for a slot waits long. A prefill rank takes as many as
+        a step is worth."""
         room = max(1, engine.fit.max_sequences)
-        wanted = in_flight + math.ceil(2 * math.sqrt(in_flight)) if self.question.loaded else in_flight
-        return min(room, max(wanted, 1))
+        if role == "prefill":
+            return min(room, prompts_per_step(self.question.workload))
+        fixed = self.question.workload.concurrency is not None
+        return min(room, max(1, in_flight + (0 if fixed else math.ceil(4 * math.sqrt(in_flight)))))
 
     def _cost(self, groups: Sequence[Group], tokens_per_s: float) -> float | None:
         if tokens_per_s <= 0 or any(group.sku not in self.question.prices for group in groups):

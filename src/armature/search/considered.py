@@ -19,9 +19,10 @@ from armature.search.operating import Engine
 from armature.search.placement import Counts, pair_counts, worker_counts, worker_slots
 from armature.search.question import Question
 from armature.search.space import can_hand_over
-from armature.search.sweep import Sender, Surface, Verdicts, agg_surface, disagg_surface, sender
+from armature.search.surface import Sender, Surface, agg_surface, disagg_surface, sender
+from armature.search.sweep import Verdicts
 
-__all__ = ["considered", "considered_text", "surfaces"]
+__all__ = ["considered", "considered_text", "pair_counts_of", "surfaces"]
 
 ROWS_AT_ONCE = 1024
 """Layouts of one surface: as many as keep its arrays in a core's cache; one pair of kinds may have more."""
@@ -48,6 +49,11 @@ def surfaces(question: Question, engines: Engines) -> Iterator[Surface]:
     for index, decode in enumerate(engines.mains):
         for sides in _in_blocks(question, senders, decode):
             yield disagg_surface(sides, index, decode, workload)
+
+
+def pair_counts_of(prefill: Engine, decode: Engine) -> Counts:
+    """Every pair of counts of two engines that their pools hold."""
+    return _counts(prefill.pool, prefill.gpus, decode.pool, decode.gpus)
 
 
 def considered(question: Question, engines: Engines, verdicts: Verdicts) -> dict[str, int]:

@@ -31,7 +31,7 @@ from armature.search.question import Question, question_of
 from armature.search.rapid import profile_of, request_document, sweep
 from armature.search.select import misses
 from armature.search.space import can_hand_over
-from armature.search.sweep import Surface
+from armature.search.surface import Surface
 from armature.workload.shape import Sla
 
 if TYPE_CHECKING:  # a reader of files, which a search without one does not need

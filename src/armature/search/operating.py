@@ -6,7 +6,8 @@ rates requests per second and worker. Derivation in docs/search.md.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from armature.model.memory import Fit, kv_bytes_per_sequence
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, Floats, StepTimes
 from armature.perf.steptable import chunked_prefill_ms
+from armature.search.lane import Lane
 from armature.search.space import batch_grid
 from armature.workload.shape import Workload
 
@@ -26,14 +28,20 @@ __all__ = [
     "DecodeCurve",
     "Engine",
     "agg_curve",
+    "agg_lane",
     "decode_curve",
     "moved_ms",
+    "prefill_lane",
     "prefill_ms",
+    "prompts_per_step",
     "transfer_ms",
 ]
 
 CHUNK_TOKENS = 8192
 """Prefill tokens per step: vLLM's default max_num_batched_tokens for serving, and SGLang's chunked prefill size."""
+PREFILL_BATCH_TOKENS = 2048
+"""A prefill worker takes short prompts together up to here; with more, a step's time grows as fast as its tokens, so
+that waiting for the others' prompts gains nothing."""
 MAX_BATCH = 1024
 """No engine is asked to run more requests at once per rank."""
 NIC_BYTES_PER_S = 50e9
@@ -138,6 +146,82 @@ def agg_curve(engine: Engine, workload: Workload) -> AggCurve:
         service_ms=service_ms,
         life_ms=life_ms,
         busy=share * np.minimum(batch * service_ms / life_ms, 1.0),
+    )
+
+
+def prompts_per_step(workload: Workload) -> int:
+    """Prompts that a prefill worker computes together, and its request limit."""
+    return max(1, PREFILL_BATCH_TOKENS // workload.isl)
+
+
+def agg_lane(engine: Engine, workload: Workload, batch: Floats) -> Lane:
+    """What steps cost an aggregated worker with `batch` requests in flight per lane; arrays (1, B)."""
+    times, context = engine.times, workload.mean_context
+    decodes = float(workload.osl > 1)
+    decode_ms = decodes * times.decode_ms(np.maximum(batch, 1.0), context)
+    beside = decodes * np.where(batch > 1.0, batch, 0.0)
+    prompts = float(max(1, min(CHUNK_TOKENS // workload.isl, engine.max_batch)))
+    return _lane(
+        times,
+        workload.isl,
+        _counts(prompts),
+        lambda tokens: times.mixed_ms(tokens, beside, context),
+        decode_ms,
+        np.gradient(decode_ms, batch),
+        ranks=float(engine.parallelism.dp),
+    )
+
+
+def prefill_lane(engine: Engine, workload: Workload) -> Lane:
+    """What steps cost a rank of a prefill worker; arrays (1, 1)."""
+    times, zero = engine.times, np.zeros(1)
+    lane = _lane(
+        times,
+        workload.isl,
+        _counts(float(prompts_per_step(workload))),
+        lambda tokens: times.mixed_ms(tokens, 0.0, 0.0) + zero,
+        zero,
+        zero,
+        ranks=float(engine.parallelism.dp),
+    )
+    return replace(lane, spare_ms=np.zeros((1, 1)))  # its request limit keeps the next prompt out
+
+
+def _counts(most: float) -> Floats:
+    """1, 2, 4, ... and `most`."""
+    return np.unique(np.append(np.minimum(2.0 ** np.arange(np.ceil(np.log2(max(most, 1.0)))), most), most))
+
+
+def _lane(
+    times: StepTimes,
+    isl: int,
+    counts: Floats,
+    step_ms: Callable[[Floats], Floats],
+    decode_ms: Floats,
+    slope_ms: Floats,
+    *,
+    ranks: float,
+) -> Lane:
+    """step_ms: time of a step with so many prompt tokens, (n, 1) -> (n, B)."""
+    done = np.arange(0.0, float(isl), float(CHUNK_TOKENS))
+    parts = np.minimum(float(CHUNK_TOKENS), isl - done)
+    steps = step_ms(parts[:, None])
+    if len(parts) > 1:
+        steps = steps + (times.prefill_ms(parts, 1.0, done) - times.prefill_ms(parts))[:, None]
+    shared = step_ms((counts * isl)[:, None]) if len(counts) > 1 else steps.sum(axis=0)[None]
+    longest = shared.max(axis=0) if len(counts) > 1 else steps.max(axis=0)
+    whole = step_ms(np.array([[float(CHUNK_TOKENS)]]))[0] if len(counts) == 1 else steps[-1]
+    return Lane(
+        own_ms=steps.sum(axis=0)[None],
+        decode_ms=decode_ms[None],
+        slope_ms=np.maximum(slope_ms, 0.0)[None],
+        counts=counts,
+        shared_ms=shared[:, None],
+        longest_ms=np.maximum(longest, decode_ms)[None],
+        chunks=float(len(done)),
+        ranks=np.full((1, 1), ranks),
+        spare_ms=np.maximum(whole - steps[-1], 0.0)[None],
+        before_ms=steps[:-1].sum(axis=0)[None],
     )
 
 

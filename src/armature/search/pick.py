@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from armature.perf.estimate import Floats
-from armature.search.sweep import Ints, Points, worst_ratio
+from armature.search.surface import Ints
+from armature.search.sweep import Points, worst_ratio
 from armature.workload.shape import Sla, Workload
 
 __all__ = ["EQUAL", "TOLERANCE", "best_first", "layout_keys"]

@@ -106,10 +106,14 @@ class Candidate(msgspec.Struct, frozen=True):
     concurrency and request_rate are what the whole layout carries at that point. `tokens_per_s` counts output
     tokens. `front_y`: the other axis of the front beside tokens/s/user: tokens/s per GPU used when a load is asked, per
     GPU of the whole budget (PAR-02) when none is. `carries_load`: whether the asked rate or concurrency is carried
-    (true when none was asked). several_pools: whether the inventory has more than one, so that words for the layout
-    have to name its SKUs. joules_per_token:
-    an upper bound per output token: every GPU at its rated board power, all the time; hosts and network are not in it.
-    None where the catalogue has no power.
+    (true when none was asked). `*_p50_ms`, `*_p95_ms`: half and 95 % of requests are at or below; a request's ITL is
+    its mean over all its tokens but the first, as load generators report it. Targets bind the means. capacity: the
+    highest request rate (requests/s; a Poisson stream, or a trace's own gaps) at which the layout meets every stated
+    target; headroom: capacity over the rate asked, None without one; both for the pick alone.
+    several_pools: whether the inventory has more than one, so that words for the layout have to name its SKUs.
+    joules_per_token: an upper bound per output token: every GPU at its rated board power, all the time; hosts and
+    network are not in it. None where the catalogue has no
+    power.
     """
 
     id: str
@@ -137,6 +141,12 @@ class Candidate(msgspec.Struct, frozen=True):
     joules_per_token: float | None = None
     front_y: float = 0.0
     several_pools: bool = False
+    ttft_p50_ms: Number | None = None
+    ttft_p95_ms: Number | None = None
+    itl_p50_ms: Number | None = None
+    itl_p95_ms: Number | None = None
+    capacity: float | None = None
+    headroom: float | None = None
 
     def group(self, role: Role) -> Group | None:
         return next((group for group in self.groups if group.role == role), None)

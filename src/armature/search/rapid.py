@@ -32,7 +32,8 @@ from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.question import Question, question_of
-from armature.search.sweep import Points, Surface, Verdicts, concatenate, judged_points, points, worst_ratio
+from armature.search.surface import Surface
+from armature.search.sweep import Points, Verdicts, concatenate, judged_points, points, worst_ratio
 
 if TYPE_CHECKING:  # a reader of files, which a search without one does not need
     from armature.workload.trace import Trace
@@ -105,10 +106,11 @@ def profile_of(swept: Swept, order: npt.NDArray[np.intp] | None = None) -> Profi
     ours = order is None
     order = best_first(swept.points, workload, sla) if order is None else order
     rows, front = kept_rows(swept, order)
-    made = _with_unique_ids({row: swept.candidate(row) for row in rows})
-    pick = made[int(order[0])]
+    made = _with_unique_ids(dict(zip(rows, swept.candidates(rows), strict=True)))
     keys = layout_keys(swept.points)
     others = order[keys[order] != keys[order[0]]]
+    made[int(order[0])] = swept.with_capacity(int(order[0]), made[int(order[0])])
+    pick = made[int(order[0])]
     runner_up = made[int(others[0])] if len(others) else None
     disagg = swept.points.prefill[order] >= 0
     lost = order[disagg != disagg[0]]
@@ -202,7 +204,7 @@ def step_table(engine: Engine, facts: ModelFacts, isl: float, osl: float, longes
     context = min(facts.max_context, max(2 * round(isl + osl), round(longest)))
     return sample(
         engine.times,
-        max_isl=max(context, 2),
+        max_isl=max(context, CHUNK_TOKENS + engine.max_batch),  # several short prompts share a step
         max_batch=engine.max_batch,
         max_context=max(context, 2),
         max_chunk=CHUNK_TOKENS,

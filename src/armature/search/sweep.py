@@ -1,94 +1,28 @@
 """Predict every layout at its operating point: arrays in, arrays out.
 
-A layout is a kind of worker and a count (aggregated), or a prefill and a decode kind with a count each. A `Surface`
-holds what a set of layouts does at each batch; `Points` holds one row per layout at the operating point: where the
-asked load puts it, or, when none is asked, every batch that could be best. No Python object exists per row.
+A `Surface` holds what a set of layouts does at each batch; `Points` holds one row per layout at the operating point:
+where the asked load puts it, or, when none is asked, every batch that could be best. No Python object exists per row.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from armature.model.facts import ModelFacts
-from armature.model.memory import kv_bytes_per_sequence
-from armature.perf.estimate import Floats, host_ms
-from armature.perf.queueing import MAX_UTILISATION, round_robin_wait_ms
-from armature.search.operating import Engine, agg_curve, decode_curve, moved_ms, prefill_ms
-from armature.search.placement import Counts, worker_counts, worker_slots
+from armature.perf.estimate import Floats
+from armature.search.load import Between, FirstToken, Load
+from armature.search.surface import Ints, Surface
+from armature.workload.requests import Requests
 from armature.workload.shape import Sla, Workload
 
-__all__ = [
-    "Ints",
-    "Points",
-    "Sender",
-    "Surface",
-    "Verdicts",
-    "agg_surface",
-    "concatenate",
-    "disagg_surface",
-    "judged_points",
-    "points",
-    "sender",
-    "worst_ratio",
-]
+__all__ = ["Points", "Verdicts", "concatenate", "judged_points", "points", "worst_ratio"]
 
-Ints = npt.NDArray[np.int64]
 LEAST_UTILISATION = 0.1
 """Without an asked load nobody wants a layout that is idle more than nine tenths of the time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Surface:
-    """What each of L layouts with one aggregated or decode engine does at each of B batches.
-
-    Shape (L,): prefill (index of the prefill engine, -1 when aggregated; equal ones stand together), stages (pipeline
-    stages of the longest worker), gpus, main_count, prefill_count, in_node (whether one node holds the layout),
-    rate_limit (requests/s where its prefill reaches MAX_UTILISATION), servers (what the stream of requests is dealt
-    to). batch: (B,), first 0, which stands for an empty server.
-    Shape (L, B), of the whole layout: rate (requests/s), itl_ms, own_ms (time to the first token without a wait),
-    service_ms (what the wait is a multiple of), busy (share of prefill's capacity in use, not capped).
-    """
-
-    main: int
-    prefill: Ints
-    stages: Ints
-    gpus: Ints
-    main_count: Ints
-    prefill_count: Ints
-    in_node: npt.NDArray[np.bool_]
-    rate_limit: Floats
-    batch: Floats
-    rate: Floats
-    own_ms: Floats
-    service_ms: Floats
-    busy: Floats
-    servers: Floats
-    itl_ms: Floats
-
-    def take(self, kept: npt.NDArray[np.bool_]) -> Surface:
-        """The layouts where `kept` (L,) is true."""
-        own = (f.name for f in fields(self) if f.name not in ("main", "batch"))
-        return replace(self, **{name: getattr(self, name)[kept] for name in own})
-
-    @property
-    def ttft_ms(self) -> Floats:
-        """(L, B)."""
-        return self.own_ms + round_robin_wait_ms(self.service_ms, self.busy, self.servers[:, None])
-
-
-@dataclass(frozen=True, slots=True)
-class Sender:
-    """A prefill engine as every layout with it sees it: its index, a prompt alone on it, and a prompt's KV bytes on
-    each GPU that serves it."""
-
-    index: int
-    engine: Engine
-    prompt_ms: float
-    kv_bytes_per_gpu: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +31,11 @@ class Points:
 
     main: index of the aggregated or decode engine; prefill: index of the prefill engine, -1 when aggregated. stages:
     pipeline stages of the longest worker.
-    batch: requests in flight per lane. rate (requests/s) and concurrency (requests) are of the whole layout. served:
-    share of the asked load that is carried (1 when all of it or none was asked).
+    batch: what a request finds in flight in its lane, itself included. rate (requests/s) and concurrency (requests) are
+    of the whole layout. served: share of the asked load that is carried (1 when all of it or none was asked). What
+    begins with first_ and between_ are the distributions of TTFT and ITL (`load`), None where only means are known.
+    traced: (rows, 4), p50 and p95 of TTFT, then of ITL, of a trace's own requests; zeros when the workload is no
+    trace's.
     """
 
     main: Ints
@@ -116,12 +53,36 @@ class Points:
     unloaded_ttft_ms: Floats
     unloaded_itl_ms: Floats
     served: Floats
+    first_own_ms: Floats | None = None
+    first_delay_ms: Floats | None = None
+    first_idle_ms: Floats | None = None
+    first_delayed: Floats | None = None
+    first_shape: Floats | None = None
+    between_base_ms: Floats | None = None
+    between_mean_ms: Floats | None = None
+    between_met: Floats | None = None
+    between_first_ms: Floats | None = None
+    between_shape: Floats | None = None
+    between_most_ms: Floats | None = None
+    traced: Floats | None = None
+
+    @property
+    def load(self) -> Load | None:
+        """TTFT and ITL of each row as distributions; None for points that are means alone."""
+        if self.first_own_ms is None:
+            return None
+        return Load(
+            FirstToken(*(getattr(self, f"first_{f.name}") for f in fields(FirstToken))),
+            Between(*(getattr(self, f"between_{f.name}") for f in fields(Between))),
+        )
 
     def __len__(self) -> int:
         return len(self.batch)
 
     def take(self, rows: npt.NDArray[np.intp]) -> Points:
-        return Points(*(getattr(self, f.name)[rows] for f in fields(self)))
+        columns = (getattr(self, f.name) for f in fields(self))
+        whole: list[Any] = [column if column is None else column[rows] for column in columns]
+        return Points(*whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +102,9 @@ class Verdicts:
 
 def concatenate(parts: Sequence[Points]) -> Points:
     """All rows of `parts`, in order; at least one part."""
-    return Points(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Points)))
+    columns = ([getattr(part, f.name) for part in parts] for f in fields(Points))
+    whole: list[Any] = [None if column[0] is None else np.concatenate(column) for column in columns]
+    return Points(*whole)
 
 
 def worst_ratio(points: Points, sla: Sla) -> Floats:
@@ -149,123 +112,54 @@ def worst_ratio(points: Points, sla: Sla) -> Floats:
     return _worst(sla, points.served, points.ttft_ms, points.itl_ms, points.e2e_ms)
 
 
-def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
-    """Aggregated layouts of one engine: 1, 2, ... replicas, as many as the pool holds; L may be 0."""
-    slots = worker_slots(engine.pool)
-    counts = worker_counts(slots, engine.gpus)
-    replicas = counts.astype(np.float64)
-    curve = agg_curve(engine, workload)
-    prompt, decode = prefill_ms(engine, workload), _unloaded_itl_ms(engine, workload)
-    # A request comes in the middle of a step of the others, then waits for prompts ahead of it.
-    residual = 0.5 * curve.itl_ms * np.maximum(curve.batch - 1.0, 0.0) / curve.batch
-    service = np.concatenate(([prompt], curve.service_ms))
-    limit = float(np.interp(MAX_UTILISATION, curve.busy, curve.rate, right=np.inf))
-    if workload.concurrency is not None:
-        # A fixed number in flight is no Poisson stream: a request's lifetime already holds all the others' prompts.
-        service, limit = np.zeros_like(service), np.inf
-    rate: Floats = replicas[:, None] * np.concatenate(([0.0], curve.rate))
-
-    def every(values: Floats) -> Floats:
-        return np.broadcast_to(values, rate.shape)
-
-    return Surface(
-        main=index,
-        prefill=np.full_like(counts, -1),
-        stages=np.full_like(counts, engine.parallelism.pp),
-        gpus=counts * engine.gpus,
-        main_count=counts,
-        prefill_count=np.zeros_like(counts),
-        in_node=counts * engine.gpus <= slots.size,
-        rate_limit=replicas * limit,
-        batch=np.concatenate(([0.0], curve.batch)),
-        rate=rate,
-        own_ms=every(np.concatenate(([prompt], curve.prefill_ms + residual)) + host_ms(engine.times)),
-        service_ms=every(service),
-        busy=every(np.concatenate(([0.0], curve.busy))),
-        servers=replicas * engine.lanes,
-        itl_ms=every(np.concatenate(([decode], curve.itl_ms))),
-    )
-
-
-def sender(index: int, engine: Engine, workload: Workload, facts: ModelFacts) -> Sender:
-    """What layouts need to know of a prefill engine, worked out once."""
-    held = kv_bytes_per_sequence(facts, engine.parallelism, workload.isl, engine.kv_dtype)
-    return Sender(index, engine, prefill_ms(engine, workload), float(held))
-
-
-def disagg_surface(
-    sides: Sequence[tuple[Sender, Counts]], decode_index: int, decode: Engine, workload: Workload
-) -> Surface:
-    """Disaggregated layouts of one decode engine with several prefill engines, each with the counts of both.
-
-    A prefill rank works on one prompt at a time; the client's first token comes from prefill, and the KV transfer
-    delays the second. It goes over the node's own link where one node holds the layout, else between adapters.
-    """
-    sizes = [len(counts) for _, counts in sides]
-
-    def each(values: Sequence[float]) -> Floats:
-        return np.repeat(np.array(values, dtype=np.float64), sizes)
-
-    p, d, total = (
-        np.concatenate([getattr(counts, name) for _, counts in sides])
-        for name in ("prefill", "decode", "gpus")
-    )
-    in_node = np.concatenate([counts.in_node for _, counts in sides])
-    near, far = (
-        each([moved_ms(s.kv_bytes_per_gpu, s.engine, decode, within_node=within) for s, _ in sides])
-        for within in (True, False)
-    )
-    transfer = np.where(in_node, near, far)[:, None]
-
-    curve = decode_curve(decode, workload)
-    tokens = max(workload.osl - 1, 1)
-    itl = np.concatenate(([_unloaded_itl_ms(decode, workload)], curve.itl_ms)) + transfer / tokens
-    life = np.concatenate(([0.0], curve.life_ms)) + transfer
-    batch = np.concatenate(([0.0], curve.batch))
-    rate = 1000.0 * d[:, None] * decode.lanes * batch / life
-    prompt = each([s.prompt_ms for s, _ in sides])
-    servers = p * each([s.engine.parallelism.dp for s, _ in sides])
-    capacity = 1000.0 * servers / prompt
-    pp = np.array([s.engine.parallelism.pp for s, _ in sides])
-    alone = np.broadcast_to(prompt[:, None], rate.shape)
-    return Surface(
-        main=decode_index,
-        prefill=np.repeat(np.array([s.index for s, _ in sides]), sizes),
-        stages=np.repeat(np.maximum(pp, decode.parallelism.pp), sizes),
-        gpus=total,
-        main_count=d,
-        prefill_count=p,
-        in_node=in_node,
-        rate_limit=MAX_UTILISATION * capacity,
-        batch=batch,
-        rate=rate,
-        own_ms=alone + each([host_ms(s.engine.times) for s, _ in sides])[:, None],
-        service_ms=alone,
-        busy=rate / capacity[:, None],
-        servers=servers,
-        itl_ms=itl,
-    )
-
-
 def points(surface: Surface, workload: Workload, sla: Sla) -> Points:
     """Operating points of a surface: one per layout under an asked load, else the batches that could be picked."""
     return judged_points(surface, workload, sla)[0]
 
 
-def judged_points(surface: Surface, workload: Workload, sla: Sla) -> tuple[Points, Verdicts]:
-    """`points`, and how many of the layouts meet everything or miss what."""
+def judged_points(
+    surface: Surface, workload: Workload, sla: Sla, *, request_rate: Floats | None = None
+) -> tuple[Points, Verdicts]:
+    """`points`, and how many of the layouts meet everything or miss what. request_rate: asked of each layout, (L,),
+    instead of the workload's."""
     if workload.request_rate is None and workload.concurrency is None:
         return _points_without_load(surface, workload, sla)
+    asked: Floats | float
     if workload.request_rate is not None:
-        asked, carried = workload.request_rate, surface.rate
+        asked, carried = workload.request_rate if request_rate is None else request_rate, surface.rate
     else:
-        e2e = surface.ttft_ms + max(workload.osl - 1, 0) * surface.itl_ms
+        ttft, itl = surface.means()
+        e2e = ttft + max(workload.osl - 1, 0) * itl
         asked, carried = float(workload.concurrency or 0.0), surface.rate * e2e / 1000.0
     position = np.minimum(_position(carried, asked), _position(surface.rate, surface.rate_limit))
     layout = np.arange(len(surface.gpus))
     served = np.minimum(_at(carried, layout, position) / asked, 1.0)
     found = _rows(surface, workload, layout, position, np.where(served > 1.0 - 1e-9, 1.0, served))
+    if workload.requests is not None and workload.request_rate is not None:
+        found = _traced(found, surface, workload, workload.requests)
     return found, _verdicts(sla, found.served, found.ttft_ms, found.itl_ms, found.e2e_ms)
+
+
+def _traced(found: Points, surface: Surface, workload: Workload, requests: Requests) -> Points:
+    """The points with the latencies of the trace's own requests, arriving at each point's rate."""
+    figures = np.zeros((len(found), 6))
+    scaled: dict[float, Requests] = {}
+    for layout, rate in enumerate(found.rate.tolist()):
+        if rate not in scaled:
+            scaled[rate] = requests.scaled(rate) if rate > 0 else requests
+        path = surface.path_of(layout, scaled[rate], float(found.batch[layout]))
+        if path is not None:
+            figures[layout] = path.figures
+    ttft, itl = figures[:, 0], np.where(figures[:, 3] > 0, figures[:, 3], found.itl_ms)
+    e2e = ttft + max(workload.osl - 1, 0) * itl
+    return replace(
+        found,
+        ttft_ms=ttft,
+        itl_ms=itl,
+        e2e_ms=e2e,
+        concurrency=found.rate * e2e / 1000.0,
+        traced=figures[:, [1, 2, 4, 5]],
+    )
 
 
 def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tuple[Points, Verdicts]:
@@ -280,9 +174,9 @@ def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tupl
     if not layouts:
         nothing = np.empty(0, dtype=np.intp)
         return _rows(surface, workload, nothing, nothing.astype(np.float64), np.empty(0)), Verdicts()
-    ttft = surface.ttft_ms
-    e2e = ttft + max(workload.osl - 1, 0) * surface.itl_ms
-    worst = _worst(sla, 1.0, ttft, surface.itl_ms, e2e)
+    ttft, itl = surface.means()
+    e2e = ttft + max(workload.osl - 1, 0) * itl
+    worst = _worst(sla, 1.0, ttft, itl, e2e)
     usable: npt.NDArray[np.bool_] = surface.rate <= surface.rate_limit[:, None]
     enough = usable[:, one] & (worst[:, one] <= 1.0) & (sla.optimize != "latency")
     usable[:, :one] &= ~enough[:, None] & (surface.busy[:, :one] >= LEAST_UTILISATION)
@@ -305,7 +199,7 @@ def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tupl
     served = np.asarray(
         usable[row, at], dtype=np.float64
     )  # prefill is too slow for any point: none is carried
-    verdicts = _verdicts(sla, served, ttft[row, at], surface.itl_ms[row, at], e2e[row, at])
+    verdicts = _verdicts(sla, served, ttft[row, at], itl[row, at], e2e[row, at])
     return found, verdicts + Verdicts(meet_everything=int(good.sum()))
 
 
@@ -333,12 +227,8 @@ def _verdicts(sla: Sla, served: Floats, ttft_ms: Floats, itl_ms: Floats, e2e_ms:
 def _rows(
     surface: Surface, workload: Workload, layout: npt.NDArray[np.intp], position: Floats, served: Floats
 ) -> Points:
-    """The wait is worked out at the point itself: it grows far too fast to be interpolated between batches."""
-    rate, itl, own, service, busy = (
-        _at(values, layout, position)
-        for values in (surface.rate, surface.itl_ms, surface.own_ms, surface.service_ms, surface.busy)
-    )
-    ttft = own + round_robin_wait_ms(service, busy, surface.servers[layout])
+    rate, load = surface.at(layout, position)
+    ttft, itl = load.first.own_ms + load.first.delay_ms, load.between.mean_ms
     e2e = ttft + max(workload.osl - 1, 0) * itl
     return Points(
         main=np.full(len(layout), surface.main),
@@ -353,9 +243,12 @@ def _rows(
         ttft_ms=ttft,
         itl_ms=itl,
         e2e_ms=e2e,
-        unloaded_ttft_ms=surface.own_ms[layout, 0],
-        unloaded_itl_ms=surface.itl_ms[layout, 0],
+        unloaded_ttft_ms=surface.unloaded_ms[layout],
+        unloaded_itl_ms=surface.unloaded_itl_ms[layout],
         served=served,
+        **{f"first_{f.name}": getattr(load.first, f.name) for f in fields(FirstToken)},
+        **{f"between_{f.name}": getattr(load.between, f.name) for f in fields(Between)},
+        traced=np.zeros((len(layout), 4)),
     )
 
 
@@ -387,7 +280,3 @@ def _worst(sla: Sla, served: Floats | float, ttft_ms: Floats, itl_ms: Floats, e2
     for name, target in sla.targets.items():
         worst = np.maximum(worst, predicted[name] / target)
     return worst
-
-
-def _unloaded_itl_ms(engine: Engine, workload: Workload) -> float:
-    return float(engine.times.decode_ms(1.0, workload.mean_context))

@@ -25,7 +25,8 @@ from armature.search.profile import Candidate, Outcome, Profile
 from armature.search.question import Question
 from armature.search.rapid import sweep
 from armature.search.selector import Selector, Side
-from armature.search.sweep import Points, Surface, concatenate
+from armature.search.surface import Surface
+from armature.search.sweep import Points, concatenate
 from armature.search.vary import asker, outcome, pick_of
 from armature.workload.shape import Sla, Workload
 

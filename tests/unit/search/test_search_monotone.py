@@ -23,7 +23,8 @@ from armature.search.pick import EQUAL
 from armature.search.placement import pair_counts, worker_slots
 from armature.search.profile import Candidate, Profile
 from armature.search.rapid import profile
-from armature.search.sweep import Surface, agg_surface, disagg_surface, points, sender
+from armature.search.surface import Surface, agg_surface, disagg_surface, sender
+from armature.search.sweep import points
 from armature.workload.shape import Sla, Workload
 
 FACTS = {"dense": dense_facts(), "moe": moe_facts()}
@@ -232,7 +233,7 @@ def test_the_wait_of_light_and_heavy_loads_is_kingmans_at_that_load(share, osl):
         assert split.ttft_ms[one] == pytest.approx(np.full(one.sum(), alone + wait))
     else:
         whole = points(agg_surface(0, e, w), w, Sla())
-        assert whole.ttft_ms[0] == pytest.approx(alone + wait)
+        assert whole.ttft_ms[0] == pytest.approx(alone + wait, rel=0.01)  # 192 tokens of a chunk are to spare
 
 
 @pytest.mark.parametrize("osl", [1, 2, 16])

@@ -82,7 +82,7 @@ def test_a_worker_holds_the_longest_request_of_the_trace():
     assert found.means_choice is not None
     assert min(c.groups[-1].gpus_per_worker for c in found.candidates) > 1
     assert found.means_choice.groups[-1].kv_room_tokens < 900_000
-    assert "would be agg vllm" in trace_sentences(found)[1]
+    assert "the choice would be" in trace_sentences(found)[1]
 
 
 def test_requests_past_the_models_context_are_left_out():

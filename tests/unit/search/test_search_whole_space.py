@@ -2,7 +2,7 @@
 
 The loops here enumerate degrees of parallelism, put workers on nodes one by one, and judge every layout at every
 batch. What one layout does at one batch is taken from the sweep's own arrays, built for that layout alone;
-`test_search_bruteforce` holds that arithmetic.
+`test_search_bruteforce` and `test_search_against_engine` hold that arithmetic.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from armature.model.memory import fit
 from armature.model.parallelism import Parallelism
 from armature.model.splits import splits
 from armature.perf.estimate import EngineSpec
-from armature.search import operating
+from armature.search import operating, surface
 from armature.search.considered import considered
 from armature.search.engines import engines_for
 from armature.search.operating import CHUNK_TOKENS, Engine
@@ -35,7 +35,8 @@ from armature.search.pick import best_first
 from armature.search.placement import Counts
 from armature.search.question import Question
 from armature.search.rapid import sweep
-from armature.search.sweep import Surface, agg_surface, disagg_surface, points, sender, worst_ratio
+from armature.search.surface import Surface, agg_surface, disagg_surface, sender
+from armature.search.sweep import points, worst_ratio
 from armature.workload.shape import Sla, Workload
 
 DEGREES = (1, 2, 4, 8, 16)
@@ -191,11 +192,11 @@ def counts_held(a: Engine, b: Engine | None) -> Iterator[tuple[int, int]]:
 # --- what each layout does
 
 
-def rows_of(surface: Surface, question: Question) -> Iterator[list[Row]]:
+def rows_of(layouts: Surface, question: Question) -> Iterator[list[Row]]:
     """For each layout of the surface, its operating points."""
-    w, sla, split = question.workload, question.sla, bool(surface.prefill[0] >= 0)
+    w, sla, split = question.workload, question.sla, bool(layouts.prefill[0] >= 0)
     if question.loaded:
-        at = points(surface, w, sla)
+        at = points(layouts, w, sla)
         for i in range(len(at)):
             rate, ttft, itl, e2e, served = (
                 float(getattr(at, n)[i]) for n in ("rate", "ttft_ms", "itl_ms", "e2e_ms", "served")
@@ -203,10 +204,10 @@ def rows_of(surface: Surface, question: Question) -> Iterator[list[Row]]:
             fixed = int(at.gpus[i]), split, int(at.stages[i])
             yield [Row(*fixed, rate, ttft, itl, e2e, *judged(sla, ttft, itl, e2e, served))]
         return
-    table = [a.tolist() for a in (surface.rate, surface.ttft_ms, surface.itl_ms, surface.busy)]
-    one = surface.batch.tolist().index(1.0)
-    for i, limit in enumerate(surface.rate_limit.tolist()):
-        fixed = int(surface.gpus[i]), split, int(surface.stages[i])
+    table = [a.tolist() for a in (layouts.rate, *layouts.means(), layouts.busy)]
+    one = layouts.batch.tolist().index(1.0)
+    for i, limit in enumerate(layouts.rate_limit.tolist()):
+        fixed = int(layouts.gpus[i]), split, int(layouts.stages[i])
         made, fine = [], False
         for at, (rate, ttft, itl, busy) in reversed(
             list(enumerate(zip(*(c[i] for c in table), strict=True)))
@@ -230,9 +231,9 @@ def everything(question: Question, estimator) -> tuple[Counter, list[list[Row]]]
         elif not x.linked:
             removed["cross_nodes_without_rdma"] += len(held)
         else:
-            surface = agg_surface(0, x.engine, w)
-            assert [n for n, _ in held] == surface.main_count.tolist()
-            rows += rows_of(surface, question)
+            whole = agg_surface(0, x.engine, w)
+            assert [n for n, _ in held] == whole.main_count.tolist()
+            rows += rows_of(whole, question)
     for (x, side), y in itertools.product(zip(found, senders, strict=True), found) if w.osl > 1 else ():
         p, d = x.engine, y.engine
         if p.backend != d.backend:
@@ -340,6 +341,7 @@ def random_question(seed: int) -> tuple[Question, FormulaEstimator]:
 def test_the_whole_space_equals_loops_over_it(seeds, monkeypatch):
     """Issue 4 §1. Each layout once in the counts; the same pick; the same front of what meets the targets."""
     monkeypatch.setattr(operating, "batch_grid", coarse_grid)
+    monkeypatch.setattr(surface, "batch_grid", coarse_grid)
     for seed in seeds:
         question, estimator = random_question(seed)
         sla = question.sla

@@ -1,0 +1,384 @@
+"""What every layout of a kind does at every batch: the ground that a sweep looks for operating points on.
+
+Three kinds of surface. Under a Poisson stream (a rate is asked, or none: then the rate is what the batch carries) an
+aggregated lane is a queue of prompts beside requests that decode (`load`). With a fixed number in flight it is
+`operating.agg_curve`. Disaggregated, prompts queue at one side and the other side only decodes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from armature.model.facts import ModelFacts
+from armature.model.memory import kv_bytes_per_sequence
+from armature.perf.estimate import Floats, host_ms
+from armature.perf.queueing import MAX_UTILISATION
+from armature.search.lane import Lane
+from armature.search.load import (
+    Load,
+    decoding_only,
+    first_token_of,
+    found_in_flight,
+    load_of,
+    rate_at,
+)
+from armature.search.operating import (
+    Engine,
+    agg_curve,
+    agg_lane,
+    moved_ms,
+    prefill_lane,
+)
+from armature.search.path import Path, PathOf, agg_path_of, first_tokens, prompt_scale, split_path
+from armature.search.placement import Counts, worker_counts, worker_slots
+from armature.search.space import batch_grid
+from armature.workload.requests import Requests
+from armature.workload.shape import Workload
+
+__all__ = ["Ints", "Sender", "Surface", "agg_surface", "disagg_surface", "sender"]
+
+Ints = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """What each of L layouts with one aggregated or decode engine does at each of B batches.
+
+    Shape (L,): prefill (index of the prefill engine, -1 when aggregated; equal ones stand together), stages (pipeline
+    stages of the longest worker), gpus, main_count, prefill_count, in_node (whether one node holds the layout),
+    rate_limit (requests/s where its prefill reaches MAX_UTILISATION), servers (what prompts are dealt to: lanes of
+    aggregated workers, or ranks of prefill workers), decoders (lanes that decode), extra_ms (what the hand-over adds to
+    a request's decoding without a queue), host_ms (what a first token takes beside steps and queue; it occupies no
+    lane), unloaded_ms (time to first token of an empty server). batch: (B,), first 0, which stands for an empty server:
+    what a request finds in flight in its lane, itself included.
+    Shape (L, B): rate (requests/s, of the whole layout), in_flight (mean requests in a lane), busy (share of prefill's
+    capacity in use, not capped). lane: arrays that broadcast to (L, B). split: prompts and decoding on different
+    workers. path: latency of a trace's own requests, when the workload has them. itl_ms, ttft_ms (L, B): means where
+    they are not worked out from the lane and the rate.
+
+    When no load is asked, ITL and a lane's rate at a batch are those of a Poisson stream at each lane, so that they do
+    not depend on how many lanes there are: of layouts that differ in counts alone, the sweep may then keep the best.
+    """
+
+    main: int
+    prefill: Ints
+    stages: Ints
+    gpus: Ints
+    main_count: Ints
+    prefill_count: Ints
+    in_node: npt.NDArray[np.bool_]
+    rate_limit: Floats
+    batch: Floats
+    rate: Floats
+    in_flight: Floats
+    busy: Floats
+    servers: Floats
+    decoders: Floats
+    host_ms: Floats
+    unloaded_ms: Floats
+    unloaded_itl_ms: Floats
+    lane: Lane
+    slope_ms: Floats
+    tokens: float
+    split: bool = False
+    itl_ms: Floats | None = None
+    ttft_ms: Floats | None = None
+    path: PathOf | None = None
+
+    def take(self, kept: npt.NDArray[np.bool_] | Rows) -> Surface:
+        """The layouts chosen by a mask or by indices; an index may come more than once."""
+        count = len(self.gpus)
+        shared = ("main", "batch", "tokens", "split", "lane", "slope_ms", "path")
+        own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+        own = {name: None if values is None else values[kept] for name, values in own.items()}
+        lane = self.lane.map(lambda values: values[..., kept, :] if values.shape[-2] == count > 1 else values)
+        return replace(self, lane=lane, **own)
+
+    def path_of(self, layout: int, requests: Requests, in_flight: float) -> Path | None:
+        """A layout's latency with these requests, at their own gaps; None when the workload is no trace's."""
+        if self.path is None:
+            return None
+        path = self.path(
+            requests,
+            in_flight,
+            prefill=int(self.prefill[layout]),
+            servers=int(self.servers[layout]),
+            lanes=int(self.decoders[layout]),
+            in_node=bool(self.in_node[layout]),
+        )
+        return replace(path, ttft_ms=path.ttft_ms + self.host_ms[layout])
+
+    def means(self) -> tuple[Floats, Floats]:
+        """(TTFT, ITL), each (L, B)."""
+        ttft, itl = self._means_of_steps()
+        return ttft + self.host_ms[:, None], itl
+
+    def _means_of_steps(self) -> tuple[Floats, Floats]:
+        shape = self.rate.shape
+        each = self.rate / self.servers[:, None]
+        if self.itl_ms is None:
+            load = load_of(self.lane, each, self.servers[:, None], self.in_flight, self.tokens)
+            return (
+                np.broadcast_to(load.first.own_ms + load.first.delay_ms, shape),
+                np.broadcast_to(load.between.mean_ms, shape),
+            )
+        if self.ttft_ms is not None:
+            return self.ttft_ms, self.itl_ms
+        beside = np.zeros(1) if self.split else self.in_flight
+        ttft = first_token_of(self.lane, each, self.servers[:, None], beside)
+        return np.broadcast_to(ttft, shape), self.itl_ms
+
+    def at(self, layout: Rows, position: Floats) -> tuple[Floats, Load]:
+        """(rate, latency) of layouts at fractional columns. The queue is worked out at the point itself: it grows far
+        too fast to be interpolated between batches."""
+
+        def between(values: Floats) -> Floats:
+            return _at(values, layout, position)
+
+        lane = self.lane.map(between)
+        rate, in_flight = between(self.rate), between(self.in_flight)
+        servers = self.servers[layout]
+        load = load_of(lane, rate / servers, servers, 0.0 if self.split else in_flight, self.tokens)
+        if self.itl_ms is None:
+            return rate, load
+        itl = between(self.itl_ms)
+        if self.split:
+            slope = np.interp(position, np.arange(len(self.batch)), self.slope_ms)
+            return rate, Load(load.first, decoding_only(itl, slope, self.decoders[layout], in_flight))
+        part = replace(load.between, mean_ms=itl, base_ms=np.minimum(load.between.base_ms, itl))
+        if self.ttft_ms is None:
+            return rate, Load(load.first, part)
+        ttft = between(self.ttft_ms)
+        own = np.minimum(load.first.own_ms, ttft)
+        return rate, Load(replace(load.first, own_ms=own, delay_ms=ttft - own), part)
+
+
+@dataclass(frozen=True, slots=True)
+class Sender:
+    """A prefill engine as every layout with it sees it: its index, its steps, and a prompt's KV bytes on each GPU that
+    serves it."""
+
+    index: int
+    engine: Engine
+    lane: Lane
+    kv_bytes_per_gpu: float
+
+
+def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
+    """Aggregated layouts of one engine: 1, 2, ... replicas, as many as the pool holds; L may be 0."""
+    slots = worker_slots(engine.pool)
+    counts = worker_counts(slots, engine.gpus)
+    servers = counts.astype(np.float64) * engine.lanes
+    batch = np.concatenate(([0.0], batch_grid(engine.max_batch)))
+    lane = _as_traced(agg_lane(engine, workload, batch), prompt_scale(engine, workload, servers))
+    alone_ms = float(engine.times.decode_ms(1.0, workload.mean_context))
+    tokens = float(max(workload.osl - 1, 0))
+    unloaded = np.broadcast_to(lane.own_ms[:, 0], len(counts))
+    host = np.full(len(counts), host_ms(engine.times))
+    itl: Floats | None = None
+    ttft: Floats | None = None
+    if workload.concurrency is not None:
+        # A fixed number in flight is no Poisson stream: a request's lifetime already holds all the others' prompts.
+        curve = agg_curve(engine, workload)
+        residual = 0.5 * curve.itl_ms * np.maximum(curve.batch - 1.0, 0.0) / curve.batch
+        rate = servers[:, None] / engine.lanes * np.concatenate(([0.0], curve.rate))
+        itl = np.broadcast_to(np.concatenate(([alone_ms], curve.itl_ms)), rate.shape)
+        ttft = np.broadcast_to(np.concatenate((unloaded[:1], curve.prefill_ms + residual)), rate.shape)
+        in_flight = np.broadcast_to(batch, rate.shape)
+        busy = np.broadcast_to(np.concatenate(([0.0], curve.busy)), rate.shape)
+        limit = np.full(len(counts), np.inf)
+    else:
+        free = workload.request_rate is None
+        dealt = np.ones((1, 1)) if free else servers[:, None]
+        in_flight = found_in_flight(batch, dealt)
+        each = rate_at(lane, dealt, in_flight, tokens)
+        rate = servers[:, None] * each
+        if free:
+            itl = np.broadcast_to(load_of(lane, each, dealt, in_flight, tokens).between.mean_ms, rate.shape)
+        in_flight = np.broadcast_to(in_flight, rate.shape)
+        busy = np.broadcast_to(each * lane.shared_ms[-1] / lane.room / 1000.0, rate.shape)
+        if not tokens:  # nobody decodes; a time between tokens is only ever a figure of speech
+            itl = np.full(rate.shape, alone_ms)
+        limit = np.where(busy[:, -1] > MAX_UTILISATION, _first(busy, rate, MAX_UTILISATION), np.inf)
+    return Surface(
+        main=index,
+        prefill=np.full_like(counts, -1),
+        stages=np.full_like(counts, engine.parallelism.pp),
+        gpus=counts * engine.gpus,
+        main_count=counts,
+        prefill_count=np.zeros_like(counts),
+        in_node=counts * engine.gpus <= slots.size,
+        rate_limit=limit,
+        batch=batch,
+        rate=rate,
+        in_flight=in_flight,
+        busy=busy,
+        servers=servers,
+        decoders=servers,
+        host_ms=host,
+        unloaded_ms=unloaded + host,
+        unloaded_itl_ms=np.full(len(counts), alone_ms),
+        lane=lane,
+        slope_ms=lane.slope_ms[0],
+        tokens=tokens,
+        itl_ms=itl,
+        ttft_ms=ttft,
+        path=agg_path_of(engine) if workload.requests is not None else None,
+    )
+
+
+def _as_traced(lane: Lane, scale: Floats | None) -> Lane:
+    """The lane with prompts that take `scale` (L, 1) times as long."""
+    if scale is None:
+        return lane
+    return replace(
+        lane,
+        own_ms=lane.own_ms * scale,
+        shared_ms=lane.shared_ms * scale,
+        spare_ms=lane.spare_ms * scale,
+        before_ms=lane.before_ms * scale,
+    )
+
+
+def sender(index: int, engine: Engine, workload: Workload, facts: ModelFacts) -> Sender:
+    """What layouts need to know of a prefill engine, worked out once."""
+    held = kv_bytes_per_sequence(facts, engine.parallelism, workload.isl, engine.kv_dtype)
+    return Sender(index, engine, prefill_lane(engine, workload), float(held))
+
+
+def disagg_surface(
+    sides: Sequence[tuple[Sender, Counts]], decode_index: int, decode: Engine, workload: Workload
+) -> Surface:
+    """Disaggregated layouts of one decode engine with several prefill engines, each with the counts of both.
+
+    The client's first token comes from prefill, and the KV transfer delays the second. It goes over the node's own link
+    where one node holds the layout, else between adapters. A decode worker takes a request in between two steps, and
+    lets it decode at the first step that begins after its transfer: half a step of waiting before, and up to a whole
+    step (half of one, where the transfer is longer) after.
+    """
+    sizes = [len(counts) for _, counts in sides]
+
+    def each(values: Sequence[float]) -> Floats:
+        return np.repeat(np.array(values, dtype=np.float64), sizes)
+
+    p, d, total = (
+        np.concatenate([getattr(counts, name) for _, counts in sides])
+        for name in ("prefill", "decode", "gpus")
+    )
+    in_node = np.concatenate([counts.in_node for _, counts in sides])
+    near, far = (
+        each([moved_ms(s.kv_bytes_per_gpu, s.engine, decode, within_node=within) for s, _ in sides])
+        for within in (True, False)
+    )
+    transfer = np.where(in_node, near, far)[:, None]
+
+    batch = np.concatenate(([0.0], batch_grid(decode.max_batch)))
+    tokens = float(max(workload.osl - 1, 1))
+    step = decode.times.decode_ms(np.maximum(batch, 1.0), workload.mean_context)
+    decoders = (d * decode.lanes).astype(np.float64)
+    closed = workload.concurrency is not None
+    free = workload.request_rate is None
+    dealt = np.ones((1, 1)) if free else decoders[:, None]
+    in_flight = batch[None] if closed else found_in_flight(batch, dealt)
+    stepping = 1.0 - np.exp(-(np.maximum(batch - 1.0, 0.0) if closed else in_flight))
+    joining = step / 2.0 + np.maximum(step, transfer + step / 2.0)
+    life = tokens * step + stepping * joining + (1.0 - stepping) * transfer
+    rate = 1000.0 * decoders[:, None] * in_flight / life
+    servers = p * each([s.engine.parallelism.dp for s, _ in sides])
+    lane = _stacked([s.lane for s, _ in sides], sizes)
+    scales = [
+        prompt_scale(s.engine, workload, (counts.prefill * s.engine.parallelism.dp).astype(np.float64))
+        for s, counts in sides
+    ]
+    lane = _as_traced(
+        lane, None if workload.requests is None else np.concatenate([x for x in scales if x is not None])
+    )
+    host = each([host_ms(s.engine.times) for s, _ in sides])
+    capacity = 1000.0 * servers * lane.room / lane.shared_ms[-1, :, 0]
+    pp = np.array([s.engine.parallelism.pp for s, _ in sides])
+    return Surface(
+        main=decode_index,
+        prefill=np.repeat(np.array([s.index for s, _ in sides]), sizes),
+        stages=np.repeat(np.maximum(pp, decode.parallelism.pp), sizes),
+        gpus=total,
+        main_count=d,
+        prefill_count=p,
+        in_node=in_node,
+        rate_limit=MAX_UTILISATION * capacity,
+        batch=batch,
+        rate=rate,
+        in_flight=np.broadcast_to(in_flight, rate.shape),
+        busy=rate / capacity[:, None],
+        servers=servers,
+        decoders=decoders,
+        host_ms=host,
+        unloaded_ms=lane.own_ms[:, 0] + host,
+        unloaded_itl_ms=step[0] + transfer[:, 0] / tokens,
+        lane=lane,
+        slope_ms=np.maximum(np.gradient(step, batch), 0.0),
+        tokens=tokens,
+        split=True,
+        itl_ms=np.broadcast_to(life / tokens, rate.shape),
+        path=_split_path_of(sides, decode, workload) if workload.requests is not None else None,
+    )
+
+
+def _split_path_of(sides: Sequence[tuple[Sender, Counts]], decode: Engine, workload: Workload) -> PathOf:
+    senders = {sender.index: sender for sender, _ in sides}
+    known: dict[tuple[int, int], tuple[Requests, Floats]] = {}
+
+    def path(
+        requests: Requests, in_flight: float, *, prefill: int, servers: int, lanes: int, in_node: bool
+    ) -> Path:
+        side, key = senders[prefill], (prefill, servers)
+        if key not in known or known[key][0] is not requests:
+            known[key] = requests, first_tokens(side.engine, requests, servers)
+        moved = moved_ms(side.kv_bytes_per_gpu, side.engine, decode, within_node=in_node) / workload.isl
+        return split_path(decode, requests, known[key][1], lanes, moved)
+
+    return path
+
+
+def _stacked(lanes: Sequence[Lane], sizes: Sequence[int]) -> Lane:
+    """One lane with a row per layout, (L, 1), of prefill lanes of shape (1, 1); their counts are equal."""
+
+    def stack(name: str) -> Floats:
+        values = np.concatenate([getattr(lane, name) for lane in lanes], axis=-2)
+        return np.asarray(np.repeat(values, sizes, axis=-2), dtype=np.float64)
+
+    return Lane(
+        own_ms=stack("own_ms"),
+        decode_ms=stack("decode_ms"),
+        slope_ms=stack("slope_ms"),
+        counts=lanes[0].counts,
+        shared_ms=stack("shared_ms"),
+        longest_ms=stack("longest_ms"),
+        chunks=lanes[0].chunks,
+        ranks=stack("ranks"),
+        spare_ms=stack("spare_ms"),
+        before_ms=stack("before_ms"),
+    )
+
+
+def _first(values: Floats, other: Floats, wanted: float) -> Floats:
+    """`other` (L, B) where each rising row of `values` (L, B) reaches `wanted`, between columns."""
+    return np.array([np.interp(wanted, row, beside) for row, beside in zip(values, other, strict=True)])
+
+
+def _at(values: Floats, layout: Rows, position: Floats) -> Floats:
+    """`values[..., layout, position]` with linear interpolation between columns; an axis of one element serves all."""
+    if values.shape[-1] == 1:
+        return np.asarray(values[..., layout * (values.shape[-2] > 1), 0], dtype=np.float64)
+    row = layout * (values.shape[-2] > 1)
+    low = np.floor(position).astype(np.intp)
+    high = np.minimum(low + 1, values.shape[-1] - 1)
+    share = position - low
+    return np.asarray(
+        values[..., row, low] * (1.0 - share) + values[..., row, high] * share, dtype=np.float64
+    )

@@ -1,0 +1,1 @@
+"""The discrete-event twin: a deployment of the mocker's own engines, replayed in virtual time."""
