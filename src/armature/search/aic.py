@@ -13,7 +13,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 from typing import Protocol
 
 from armature.errors import ArmatureError
@@ -21,6 +20,7 @@ from armature.model.facts import ModelFacts
 from armature.model.parallelism import Parallelism
 from armature.model.splits import splits
 from armature.perf.estimate import Backend, EngineSpec
+from armature.search.aic_match import DECODE_RATE, PREFILL_RATE, matched_counts
 from armature.search.aic_memory import holds
 from armature.search.space import runs
 
@@ -28,13 +28,9 @@ __all__ = ["Row", "Steps", "StepsOf", "aic_rows"]
 
 PREFILL_SLOWDOWN, DECODE_SLOWDOWN = 1.1, 1.08
 """Corrections of a disaggregated worker's latencies."""
-PREFILL_RATE, DECODE_RATE = 0.9, 0.92
-"""Shares of a worker's rate that remain when both sides are matched."""
 TTFT_QUEUE = 1.8
-MAX_WORKERS = 32
 MOST_PREFILLS, MOST_DECODES = 32, 16
 """Candidates that are matched: prefill workers in all, decode workers of one parallelism."""
-REPLICA_GPUS = (1, 2, 4, 8, *range(16, 129, 8))
 AGG_BATCHES = (
     *range(1, 16), *range(16, 32, 4), *range(32, 64, 8), *range(64, 256, 16), *range(256, 512, 32), 512, 768, 1024,
 )  # fmt: skip
@@ -305,7 +301,7 @@ def _disaggregated(ask: _Ask, kinds: Sequence[tuple[Parallelism, Steps]]) -> Ite
                         continue  # its KV transfer wants equal TP
                     key = f.rate, f.gpus, d.rate, d.gpus
                     if key not in matched:
-                        matched[key] = _matched(ask, *key)
+                        matched[key] = matched_counts(ask.gpus, *key)
                     if (counts := matched[key]) is not None:
                         rows.append(_pair(ask, f, counts[0], d, counts[1]))
             if rows:
@@ -335,27 +331,6 @@ def _decodes(ask: _Ask, kinds: Sequence[tuple[Parallelism, Steps]]) -> Iterator[
             except ArmatureError:
                 continue
             yield _worker(p, batch, whole, ask.osl - 1)
-
-
-def _matched(
-    ask: _Ask, prefill_rate: float, prefill_gpus: int, decode_rate: float, decode_gpus: int
-) -> tuple[int, int] | None:
-    """Counts of the replica with the highest rate per GPU, of the sizes that it allows; of equal ones the first."""
-    best, found = 0.0, None
-    for p, d, gpus in _replicas(min(ask.gpus, REPLICA_GPUS[-1]), prefill_gpus, decode_gpus):
-        per_gpu = min(prefill_rate * p * PREFILL_RATE, decode_rate * d * DECODE_RATE) / gpus
-        if per_gpu > best:
-            best, found = per_gpu, (p, d)
-    return found
-
-
-@cache
-def _replicas(most: int, prefill_gpus: int, decode_gpus: int) -> tuple[tuple[int, int, int], ...]:
-    """(prefill workers, decode workers, GPUs) of every replica that it tries, in its order."""
-    counts = range(1, MAX_WORKERS + 1)
-    sizes = {n for n in REPLICA_GPUS if n <= most}
-    every = ((p, d, p * prefill_gpus + d * decode_gpus) for d in counts for p in counts)
-    return tuple(each for each in every if each[2] in sizes)
 
 
 def _pair(ask: _Ask, prefill: Worker, p: int, decode: Worker, d: int) -> Row:

@@ -21,6 +21,7 @@ from armature.perf.estimate import EngineSpec
 from armature.perf.silicon.raw import raw_steps
 from armature.search import aic
 from armature.search.aic import Row, aic_rows
+from armature.search.aic_match import REPLICA_GPUS
 from armature.search.aic_plan import TimesAsSteps, aic_profile
 
 RECORDED = sorted((Path(__file__).parents[2] / "data/aic").glob("*.json"))
@@ -168,7 +169,7 @@ def test_whole_replicas_of_its_sizes_only():
     for gpus, most in ((3, 2), (7, 6), (8, 8)):
         used = {row.replicas * row.gpus for row in simple_rows(gpus=gpus) if row.prefill is not None}
         assert max(used) == most
-    assert all(row.gpus in aic.REPLICA_GPUS for row in simple_rows() if row.prefill is not None)
+    assert all(row.gpus in REPLICA_GPUS for row in simple_rows() if row.prefill is not None)
 
 
 def test_sglang_pairs_equal_tensor_parallelism_only():
