@@ -1,14 +1,18 @@
 /* Questions that tests/e2e/test_report_page.py asks of a shown page. */
 
-/** Candidates that lie apart from all others in the plot, so that a click can only mean them. */
+/** Candidates that no other covers in the plot, so that a click can only mean them; the loneliest first. */
 function alone() {
-  const centre = (mark) => {
+  const places = [...document.querySelectorAll(".mark")].map((mark) => {
     const box = mark.getBoundingClientRect();
-    return [box.x + box.width / 2, box.y + box.height / 2];
-  };
-  const places = [...document.querySelectorAll(".mark")].map((mark) => [Number(mark.dataset.i), ...centre(mark)]);
-  const far = ([, ax, ay], [, bx, by]) => Math.hypot(ax - bx, ay - by) > 12;
-  return places.filter((one) => places.every((other) => one === other || far(one, other))).map(([i]) => i);
+    return { i: Number(mark.dataset.i), x: box.x + box.width / 2, y: box.y + box.height / 2 };
+  });
+  const away = (one) =>
+    Math.min(...places.filter((other) => other !== one).map((other) => Math.hypot(one.x - other.x, one.y - other.y)));
+  return places
+    .map((one) => [one.i, away(one)])
+    .filter(([, distance]) => distance > 3)
+    .sort((a, b) => b[1] - a[1])
+    .map(([i]) => i);
 }
 
 /** Visible elements with text of their own. */

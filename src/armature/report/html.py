@@ -20,7 +20,7 @@ from typing import Any
 import jinja2
 
 from armature.report.changes import changes
-from armature.report.page_data import page_data, seconds
+from armature.report.page_data import LAST_OF_CHOICE, page_data, seconds
 from armature.report.trace import trace_sentences
 from armature.report.words import (
     UNICODE,
@@ -92,7 +92,7 @@ def report_html(
         pick_label=layout(pick),
         pick_gpus=gpus(pick.gpus),
         trace=trace_sentences(profile),
-        pick_facts=data["points"][data["pick"]]["facts"],
+        pick_facts=_facts_beside_the_choice(data),
         state=_state(pick),
         summary=summary(pick),
         asked=_asked(profile),
@@ -122,6 +122,11 @@ _GOALS = {
     "throughput": "the most tokens/s, then the fewest GPUs",
     "latency": "the lowest end-to-end latency, then the fewest GPUs",
 }
+
+
+def _facts_beside_the_choice(data: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    facts: list[tuple[str, str, str]] = data["points"][data["pick"]]["facts"]
+    return facts[: [label for label, _, _ in facts].index(LAST_OF_CHOICE)]
 
 
 def _asked(profile: Profile) -> list[tuple[str, str]]:

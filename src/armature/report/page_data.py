@@ -15,7 +15,7 @@ from armature.search.pick import EQUAL, TOLERANCE
 from armature.search.profile import Candidate, Group, Number, Profile
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["GRAPH_BYTES", "TARGETS", "page_data", "seconds"]
+__all__ = ["GRAPH_BYTES", "LAST_OF_CHOICE", "TARGETS", "page_data", "seconds"]
 
 TARGETS = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "Request"}
 """Estimates that may have a target, as the page labels them."""
@@ -25,6 +25,8 @@ INSTEAD = {"ttft_ms": ["e2e_ms"], "itl_ms": ["e2e_ms"], "e2e_ms": ["ttft_ms", "i
 """Targets that a request cannot state beside them (VAL-02)."""
 GRAPH_BYTES = 900_000
 """Graphs that would take the page beyond this are left out, the last candidates first."""
+LAST_OF_CHOICE = "GPUs"
+"""The facts up to here stand beside the choice; all of them in the panel of the selected candidate."""
 
 _GB = 1e9
 _LEFT_OUT = "Left out to keep this page small."
@@ -118,13 +120,20 @@ def _facts(candidate: Candidate) -> list[tuple[str, str, str]]:
         ("Requests/s", amount(candidate.request_rate), ""),
         ("In flight", amount(candidate.concurrency), ""),
     ]
-    if candidate.cost_per_million_tokens is not None:
-        facts.append(("Per million tokens", amount(candidate.cost_per_million_tokens), ""))
-    if candidate.joules_per_token is not None:
-        facts.append(("J/token, at most", amount(candidate.joules_per_token), ""))
+    percentiles = {"TTFT, p95": candidate.ttft_p95_ms, "ITL, p95": candidate.itl_p95_ms}
+    facts += [(label, *_banded(number, "ms")) for label, number in percentiles.items() if number is not None]
+    sized = {
+        "Capacity, req/s": (candidate.capacity, ""),
+        "Capacity to load": (candidate.headroom, "×"),
+        "Per million tokens": (candidate.cost_per_million_tokens, ""),
+        "J/token, at most": (candidate.joules_per_token, ""),
+    }
+    facts += [(label, f"{amount(n)}{unit}", "") for label, (n, unit) in sized.items() if n is not None]
+    medians = {"TTFT, median": candidate.ttft_p50_ms, "ITL, median": candidate.itl_p50_ms}
     return [
         *facts,
-        ("GPUs", str(candidate.gpus), ""),
+        (LAST_OF_CHOICE, str(candidate.gpus), ""),
+        *((label, *_banded(number, "ms")) for label, number in medians.items() if number is not None),
         ("TTFT, idle server", f"{amount(candidate.unloaded_ttft_ms)} ms", ""),
         ("ITL, idle server", f"{amount(candidate.unloaded_itl_ms)} ms", ""),
         ("Source", candidate.source, ""),

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
-from report_factory import AGG, DISAGG, candidate, group, profile
+from report_factory import AGG, DISAGG, candidate, group, number, profile
 
 from armature.report.html import report_html
 from armature.report.page_data import GRAPH_BYTES
@@ -100,6 +100,18 @@ def test_every_candidate_is_there_with_numbers_bands_source_and_verdict():
         text for tag, attrs, text in page.texts if tag == "td" and "verdict" in attrs.get("class", "")
     ]
     assert verdicts == ["met", "met", "missed"]
+
+
+def test_percentiles_capacity_and_headroom_are_shown_where_there_are_any():
+    made = replace(AGG, ttft_p95_ms=number(950.0), itl_p95_ms=number(17.5), capacity=5.5, headroom=1.375)
+    page = Page(report_html(profile([made, DISAGG]), GRAPHS))
+    facts, others = ({label: (text, band) for label, text, band in p["facts"]} for p in page.data["points"])
+    assert facts["TTFT, p95"] == ("950 ms", "760–1,140")
+    assert facts["ITL, p95"] == ("17.5 ms", "14.0–21.0")
+    assert facts["Capacity, req/s"] == ("5.50", "")
+    assert facts["Capacity to load"] == ("1.38×", "")
+    assert not {"TTFT, p95", "Capacity, req/s"} & set(others)
+    assert "950 ms" in page.of("main")[0]
 
 
 def test_each_candidate_says_what_the_rule_holds_against_it():
