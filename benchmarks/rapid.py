@@ -255,14 +255,14 @@ def table(rows: Sequence[Row]) -> str:
         return "-" if value is None else f"{value:.{digits}f}"
 
     lines = [
-        f"{'case':<30} {'program':<15} {'cold s':>7} {'cpu s':>7} {'warm s':>7} {'cpu s':>6} {'again s':>8} {'sweep s':>8} "
-        f"{'RSS MiB':>8}  choice"
+        f"{'case':<30} {'program':<15} {'cold s':>7} {'cpu s':>7} {'warm s':>7} {'cpu s':>6} "
+        f"{'again s':>8} {'sweep s':>8} {'RSS MiB':>8}  choice"
     ]
     for row in rows:
         lines.append(
             f"{row.case:<30} {row.program:<15} {number(row.cold_s):>7} {number(row.cpu_s):>7} "
-            f"{number(row.warm_s):>7} {number(row.warm_cpu_s):>6} {number(row.in_process_s, 3):>8} {number(row.sweep_s, 3):>8} "
-            f"{number(row.rss_mib, 0):>8}  {row.choice}"
+            f"{number(row.warm_s):>7} {number(row.warm_cpu_s):>6} {number(row.in_process_s, 3):>8} "
+            f"{number(row.sweep_s, 3):>8} {number(row.rss_mib, 0):>8}  {row.choice}"
         )
     return "\n".join(lines)
 
