@@ -73,7 +73,7 @@ def _armature(
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Every foreseen error is printed to stderr as `error: ...`."""
     if arguments is None:  # this process is the command: it makes much that lives, and little garbage
-        gc.set_threshold(100_000)
+        gc.set_threshold(200_000)
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
