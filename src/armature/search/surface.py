@@ -137,6 +137,11 @@ class Surface:
     def at(self, layout: Rows, position: Floats) -> tuple[Floats, Load]:
         """(rate, latency) of layouts at fractional columns. The queue is worked out at the point itself: it grows far
         too fast to be interpolated between batches."""
+        rate, load = self._at_steps(layout, position)
+        own_ms = load.first.own_ms + self.host_ms[layout]
+        return rate, replace(load, first=replace(load.first, own_ms=own_ms))
+
+    def _at_steps(self, layout: Rows, position: Floats) -> tuple[Floats, Load]:
 
         def between(values: Floats) -> Floats:
             return _at(values, layout, position)
