@@ -81,7 +81,7 @@ def gamma_cdf(x: FloatLike, mean: FloatLike, shape: FloatLike) -> Floats:
     ratio = np.maximum(x, 0.0) / np.maximum(mean, TINY)
     z = (np.cbrt(ratio) - (1.0 - 1.0 / (9.0 * shape))) * 3.0 * np.sqrt(shape)
     # Page's logistic form of the normal distribution, within 2e-4.
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(1.5976 * z + 0.07056 * z**3, -60.0, 60.0))), np.float64)
+    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z * (1.5976 + 0.07056 * z * z), -60.0, 60.0))), np.float64)
 
 
 def gamma_mean_below(mean: Floats, shape: Floats, most: Floats) -> Floats:
@@ -92,7 +92,7 @@ def gamma_mean_below(mean: Floats, shape: Floats, most: Floats) -> Floats:
 
 
 def mixture_quantile(
-    q: float,
+    q: FloatLike,
     *,
     idle_ms: Floats,
     delayed: Floats,
@@ -102,10 +102,11 @@ def mixture_quantile(
     most_ms: FloatLike = np.inf,
 ) -> Floats:
     """Quantile `q` of a delay that is uniform on [0, idle_ms] for some, and for the share `delayed` is `least_ms` and
-    a gamma variable of `mean_ms` and `shape` more; at most `most_ms`. Bisection; arrays of one shape."""
-    low = np.zeros_like(mean_ms)
-    high = np.asarray(np.minimum(np.maximum(idle_ms, least_ms + 20.0 * mean_ms), most_ms), np.float64)
-    for _ in range(28):
+    a gamma variable of `mean_ms` and `shape` more; at most `most_ms`. Bisection, to a millionth of where it starts;
+    arrays of one shape, which `q` broadcasts with."""
+    low = np.zeros(np.broadcast_shapes(np.shape(q), mean_ms.shape))
+    high = np.minimum(np.maximum(idle_ms, least_ms + 20.0 * mean_ms), most_ms) + low
+    for _ in range(20):
         x = (low + high) / 2.0
         uniform = np.where(idle_ms > 0.0, np.minimum(x / np.maximum(idle_ms, TINY), 1.0), 1.0)
         share = (1.0 - delayed) * uniform + delayed * np.where(

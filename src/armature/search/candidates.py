@@ -21,6 +21,7 @@ from armature.search.pareto import pareto_front
 from armature.search.pick import TOLERANCE, layout_keys
 from armature.search.profile import Candidate, Group, Margin, Number, Role
 from armature.search.question import Question
+from armature.search.surface import Surface
 from armature.search.sweep import Points, Verdicts, worst_ratio
 from armature.workload.shape import Sla
 
@@ -35,12 +36,14 @@ SOURCES: tuple[Source, ...] = ("measured", "calibrated", "silicon", "estimated")
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A whole sweep: what was asked, its engines, what became of their layouts, and their points."""
+    """A whole sweep: what was asked, its engines, what became of their layouts, and their points. surfaces: what each
+    layout does at each batch; empty where that is too much to keep."""
 
     question: Question
     engines: Engines
     verdicts: Verdicts
     points: Points
+    surfaces: tuple[Surface, ...] = ()
 
     @property
     def front_xy(self) -> tuple[Floats, Floats]:
@@ -59,7 +62,7 @@ class Swept:
         spreads: list[list[float] | None] = [None] * len(rows)
         if load is not None and chosen.traced is not None:
             # A gamma fit may cross itself where it has no spread at all; percentiles may not.
-            (ttft50, itl50), (ttft95, itl95) = quantiles(load, 0.5), quantiles(load, 0.95)
+            (ttft50, ttft95), (itl50, itl95) = quantiles(load, np.array([[0.5], [0.95]]))
             fitted = np.stack([ttft50, np.maximum(ttft50, ttft95), itl50, np.maximum(itl50, itl95)], axis=1)
             spreads = np.where(chosen.traced > 0.0, chosen.traced, fitted).tolist()
         return [self._candidate(row, spread) for row, spread in zip(rows, spreads, strict=True)]
@@ -120,8 +123,8 @@ class Swept:
             several_pools=len(self.question.inventory.pools) > 1,
             ttft_p50_ms=None if spread is None else _number(spread[0], first),
             ttft_p95_ms=None if spread is None else _number(spread[1], first),
-            itl_p50_ms=None if spread is None else _number(spread[2], main.times.decode_band),
-            itl_p95_ms=None if spread is None else _number(spread[3], main.times.decode_band),
+            itl_p50_ms=None if spread is None else _number(spread[2], later),
+            itl_p95_ms=None if spread is None else _number(spread[3], later),
         )
 
     def with_capacity(self, row: int, candidate: Candidate) -> Candidate:

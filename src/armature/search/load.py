@@ -143,8 +143,8 @@ def decoding_only(itl_ms: Floats, slope_ms: Floats, servers: FloatLike, in_fligh
     )
 
 
-def quantiles(load: Load, q: float) -> tuple[Floats, Floats]:
-    """Quantile `q` of (TTFT, mean ITL of a request), milliseconds."""
+def quantiles(load: Load, q: FloatLike) -> tuple[Floats, Floats]:
+    """Quantile `q` of (TTFT, mean ITL of a request), milliseconds; `q` broadcasts with the load."""
     first, between = load.first, load.between
     idle_part = (1.0 - first.delayed) * first.idle_ms / 2.0
     ttft = first.own_ms + mixture_quantile(

@@ -7,6 +7,7 @@ that fit, `sweep` predicts every layout of them. Another target or load is anoth
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,11 +35,15 @@ from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, P
 from armature.search.question import Question, question_of
 from armature.search.surface import Surface
 from armature.search.sweep import Points, Verdicts, concatenate, judged_points, points, worst_ratio
+from armature.workload.shape import Sla
 
 if TYPE_CHECKING:  # a reader of files, which a search without one does not need
     from armature.workload.trace import Trace
 
-__all__ = ["profile", "profile_for", "profile_of", "request_document", "step_table", "sweep"]
+__all__ = ["profile", "profile_for", "profile_of", "request_document", "step_table", "sweep", "sweep_again"]
+
+MOST_CELLS = 300_000
+"""Layouts times batches whose surfaces are kept for other targets: about 100 bytes each."""
 
 
 def profile(
@@ -73,15 +78,31 @@ def sweep(
     question: Question, engines: Engines, *, keep: Callable[[Surface], npt.NDArray[np.bool_]] | None = None
 ) -> Swept:
     """Every layout of the engines at its operating point. keep: which of a surface's to predict; default all."""
+    return _swept(question, engines, lambda: _kept(question, engines, keep))
+
+
+def sweep_again(swept: Swept, sla: Sla) -> Swept:
+    """The sweep under other targets, of the surfaces that it kept: what layouts do at each batch stays as it is."""
+    return _swept(replace(swept.question, sla=sla), swept.engines, lambda: swept.surfaces)
+
+
+def _swept(question: Question, engines: Engines, made: Callable[[], Iterable[Surface]]) -> Swept:
     verdicts, parts = Verdicts(), []
-    for surface in _kept(question, engines, keep):  # large: one at a time
+    kept: list[Surface] = []
+    cells = 0
+    for surface in made():  # large: one at a time
         found, judged = judged_points(surface, question.workload, question.sla)
         parts.append(found)
         verdicts += judged
+        cells += surface.cells
+        if cells > MOST_CELLS:
+            kept.clear()
+        else:
+            kept.append(surface)
     found = concatenate(parts)
     if len(found) and not question.loaded and not verdicts.meet_everything and question.sla.targets:
-        found = concatenate([found, *_closest(question, found, _kept(question, engines, keep))])
-    return Swept(question=question, engines=engines, verdicts=verdicts, points=found)
+        found = concatenate([found, *_closest(question, found, kept or made())])
+    return Swept(question, engines, verdicts, found, tuple(kept))
 
 
 def _kept(

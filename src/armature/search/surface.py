@@ -8,7 +8,7 @@ aggregated lane is a queue of prompts beside requests that decode (`load`). With
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -90,11 +90,16 @@ class Surface:
     itl_ms: Floats | None = None
     ttft_ms: Floats | None = None
     path: PathOf | None = None
+    _means: list[tuple[Floats, Floats]] = field(default_factory=list, init=False, repr=False, compare=False)
+
+    @property
+    def cells(self) -> int:
+        return self.rate.size
 
     def take(self, kept: npt.NDArray[np.bool_] | Rows) -> Surface:
         """The layouts chosen by a mask or by indices; an index may come more than once."""
         count = len(self.gpus)
-        shared = ("main", "batch", "tokens", "split", "lane", "slope_ms", "path")
+        shared = ("main", "batch", "tokens", "split", "lane", "slope_ms", "path", "_means")
         own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
         own = {name: None if values is None else values[kept] for name, values in own.items()}
         lane = self.lane.map(lambda values: values[..., kept, :] if values.shape[-2] == count > 1 else values)
@@ -115,9 +120,11 @@ class Surface:
         return replace(path, ttft_ms=path.ttft_ms + self.host_ms[layout])
 
     def means(self) -> tuple[Floats, Floats]:
-        """(TTFT, ITL), each (L, B)."""
-        ttft, itl = self._means_of_steps()
-        return ttft + self.host_ms[:, None], itl
+        """(TTFT, ITL), each (L, B); worked out once."""
+        if not self._means:
+            ttft, itl = self._means_of_steps()
+            self._means.append((ttft + self.host_ms[:, None], itl))
+        return self._means[0]
 
     def _means_of_steps(self) -> tuple[Floats, Floats]:
         shape = self.rate.shape

@@ -17,7 +17,7 @@ from armature.search.explain import layout_text
 from armature.search.pick import best_first
 from armature.search.profile import Candidate, Outcome
 from armature.search.question import Question
-from armature.search.rapid import sweep
+from armature.search.rapid import sweep, sweep_again
 
 __all__ = [
     "Ask",
@@ -43,12 +43,15 @@ def asker(estimator: Estimator) -> Ask:
 
 
 def reusing(swept: Swept, ask: Ask) -> Ask:
-    """`ask`, but for questions that differ from the sweep's in targets alone: under a load its points stay as they are,
-    for targets do not move an operating point there."""
+    """`ask`, but questions that differ from the sweep's in targets alone are asked of what it kept: under a load its
+    points, for targets do not move an operating point there; else its surfaces."""
 
     def answer(question: Question) -> Swept:
-        same = replace(question, sla=swept.question.sla) == swept.question
-        return replace(swept, question=question) if same and question.loaded else ask(question)
+        if replace(question, sla=swept.question.sla) != swept.question:
+            return ask(question)
+        if question.loaded:
+            return replace(swept, question=question)
+        return sweep_again(swept, question.sla) if swept.surfaces else ask(question)
 
     return answer
 
