@@ -143,7 +143,9 @@ def check(spec: dict[str, Any], estimator: str) -> ArmatureError | None:
     return None
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 4 else []) for seed in range(10)]
+)
 def test_two_hundred_random_requests(seed):
     rng = random.Random(seed)
     refused = [check(random_spec(rng), "roofline") for _ in range(20)]

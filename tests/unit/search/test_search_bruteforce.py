@@ -240,7 +240,9 @@ def random_space(seed: int):
     return facts, gpus, w, sla, FormulaEstimator(rng.uniform(0.5, 3), rng.uniform(0.2, 1.0))
 
 
-@pytest.mark.parametrize("seed", range(50))
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, marks=[pytest.mark.slow] if seed >= 20 else []) for seed in range(50)]
+)
 def test_pick_equals_brute_force(seed):
     facts, gpus, w, sla, estimator = random_space(seed)
     mains = engines(facts, gpus, estimator, w.isl + w.osl, w)

@@ -334,7 +334,7 @@ def random_question(seed: int) -> tuple[Question, FormulaEstimator]:
 @pytest.mark.parametrize(
     "seeds",
     [
-        pytest.param(range(at, at + 20), id=str(at), marks=[pytest.mark.slow] if at >= 60 else [])
+        pytest.param(range(at, at + 20), id=str(at), marks=[pytest.mark.slow] if at >= 20 else [])
         for at in range(0, 200, 20)
     ],
 )
