@@ -36,7 +36,8 @@ def deployment_of(
             dp=group.dp,
             enable_prefix_caching=prefix_caching,
         )
-        return Workers(group.replicas, limits, TableTimes(step_tables[group.role]))
+        table = step_tables[group.role]
+        return Workers(group.replicas, limits, TableTimes(table), table.host_ms)
 
     main = workers(candidate.groups[-1])
     if candidate.mode == "agg":

@@ -29,11 +29,13 @@ Ints = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Workers:
-    """All workers of one role: equal engines. clock: what their steps cost, milliseconds."""
+    """All workers of one role: equal engines. clock: what their steps cost, milliseconds; host_ms: what a request takes
+    before its prompt joins the queue, on a host that any number of requests share without waiting."""
 
     replicas: int
     limits: EngineLimits
     clock: StepClock
+    host_ms: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +111,11 @@ def replay(deployment: Deployment, stream: Stream) -> Outcome:
     """
     n = len(stream)
     record = _Record(np.zeros(n), np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64))
+    joined = stream.arrive_ms + (deployment.prefill or deployment.main).host_ms
     if deployment.prefill is None:
-        _serve(deployment.main, stream, np.arange(n), stream.arrive_ms, record)
+        _serve(deployment.main, stream, np.arange(n), joined, record)
     else:
-        _serve(deployment.prefill, stream, np.arange(n), stream.arrive_ms, record, prefill_only=True)
+        _serve(deployment.prefill, stream, np.arange(n), joined, record, prefill_only=True)
         order = np.lexsort((np.arange(n), record.first_ms))
         order = order[stream.osl[order] > 1]
         _serve(

@@ -36,6 +36,12 @@ def test_a_prompt_waits_for_the_running_step_and_delays_those_that_decode():
     assert out.itl_ms == pytest.approx([12.5, 10.0])  # one of four steps takes 20
 
 
+def test_the_host_takes_its_time_before_a_prompt_queues_and_holds_up_nobody():
+    out = replay(Deployment(Workers(1, EngineLimits(), CLOCK, host_ms=40.0)), stream([0.0, 25.0]))
+    assert out.ttft_ms == pytest.approx([60.0, 65.0])
+    assert out.itl_ms == pytest.approx([12.5, 10.0])
+
+
 def test_requests_go_round_robin():
     together = replay(Deployment(workers(replicas=2)), stream([0.0, 0.0, 0.0]))
     assert together.ttft_ms == pytest.approx([30.0, 20.0, 30.0])
