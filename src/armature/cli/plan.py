@@ -65,7 +65,7 @@ def plan(
     The request is a file, or options alone, or a file with options over its fields.
     """
     from armature.cli.asked import Asked, asked_request, in_option_names, request_yaml
-    from armature.cli.flow import plan_request
+    from armature.cli.flow import plan_request, select_candidate
     from armature.cli.output import console, output_width, print_json, say, write_files
     from armature.hardware.prices import parse_prices
     from armature.report import candidate_named
@@ -92,7 +92,11 @@ def plan(
     if candidate is not None:
         notes = (f"The graph is of candidate {candidate}, not of the pick.", *notes)
     if output is not None:
-        written = write_files(output, graph_files(profile, graph, api_version))
+        kept = (profile, graph)
+        if candidate is not None:  # what runs dgd.yaml reads the step times in profile.json beside it
+            id = candidate_named(profile, candidate).id
+            kept = select_candidate(profile, id, estimator=estimator, offline=offline)
+        written = write_files(output, graph_files(*kept, api_version))
     if as_json:
         print_json(plan_answer(profile, graph, api_version, notes))
     elif not quiet:

@@ -108,6 +108,20 @@ def test_the_list_marks_the_pick_and_fits(run, planned):
     assert sum("▸" in line or ">" in line for line in lines) <= 1
 
 
+def test_a_plan_of_another_candidate_writes_what_select_writes(run, planned, tmp_path):
+    """`up` reads the step times of profile.json beside dgd.yaml: they must be those of the graph's engines."""
+    out, request = planned(), planned().parent / "request.yaml"
+    profile = Profile.read(out / "profile.json")
+    other = next(c.id for c in profile.candidates if c.mode != profile.picked.mode)
+    more = ("--candidate", other, "--estimator", "roofline", "-q", "-o")
+    assert run("plan", request, *more, tmp_path / "planned").returncode == 0
+    assert run("select", out, *more, tmp_path / "selected").returncode == 0
+    assert {p.name: p.read_bytes() for p in (tmp_path / "planned").iterdir()} == {
+        p.name: p.read_bytes() for p in (tmp_path / "selected").iterdir()
+    }
+    assert Profile.read(tmp_path / "planned" / "profile.json").pick == other
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
