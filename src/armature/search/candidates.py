@@ -141,6 +141,8 @@ class Swept:
             prefill_count=int(points.prefill_count[row]),
         )
         asked = self.question.workload.request_rate
+        if asked and candidate.meets_sla and candidate.carries_load:
+            capacity = max(capacity, asked)  # which is looked for in steps of a hundredth
         return structs.replace(candidate, capacity=capacity, headroom=capacity / asked if asked else None)
 
     def _group(self, role: Role, engine: Engine, replicas: int, batch: float) -> Group:
