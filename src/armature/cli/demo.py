@@ -78,7 +78,8 @@ def _predicted(profile: Profile, answer: Answer) -> tuple[float, float]:
     tables = profile.step_tables
     prefill, decode = tables.get("prefill") or tables["agg"], tables.get("decode") or tables["agg"]
     context = answer.prompt_tokens + answer.tokens / 2
-    return TableTimes(prefill).step_ms(answer.prompt_tokens, 0, 0), TableTimes(decode).step_ms(0, 1, context)
+    first_ms = prefill.host_ms + TableTimes(prefill).step_ms(answer.prompt_tokens, 0, 0)
+    return first_ms, TableTimes(decode).step_ms(0, 1, context)
 
 
 @dataclass(frozen=True, slots=True)
