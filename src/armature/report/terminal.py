@@ -139,4 +139,4 @@ def _spread(p50: Number | None, p95: Number | None) -> str:
 
 def all_notes(profile: Profile, others: Sequence[str]) -> list[str]:
     """What is said about the user's own file and options comes first, for the list is cut."""
-    return list(dict.fromkeys([*others, *profile.picked.notes, *profile.notes]))
+    return list(dict.fromkeys([*others, *profile.notes, *profile.picked.notes]))
