@@ -135,6 +135,11 @@ def judged_points(
     layout = np.arange(len(surface.gpus))
     served = np.minimum(_at(carried, layout, position) / asked, 1.0)
     found = _rows(surface, workload, layout, position, np.where(served > 1.0 - 1e-9, 1.0, served))
+    if (
+        workload.request_rate is None
+    ):  # what is in flight goes by the latency, which is that of the point itself
+        exact = np.minimum(found.concurrency / asked, 1.0)
+        found = replace(found, served=np.where(found.served < 1.0, exact, 1.0))
     if workload.requests is not None and workload.request_rate is not None:
         found = _traced(found, surface, workload, workload.requests)
     return found, _verdicts(sla, found.served, found.ttft_ms, found.itl_ms, found.e2e_ms)

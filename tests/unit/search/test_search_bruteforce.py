@@ -157,8 +157,11 @@ def operating_points(layout: Layout, w: Workload, sla: Sla) -> list[tuple[Point,
     measure = [s.in_flight for s in layout.states]
     at = min(position(measure, w.concurrency), position(rates, layout.limit))
     found = State(*(between([getattr(s, n) for s in layout.states], at) for n in State.__dataclass_fields__))
-    carried = between(measure, at) / w.concurrency
-    return [(found.point, 1.0 if carried > 1 - 1e-9 else carried)]
+    if between(measure, at) / w.concurrency > 1 - 1e-9:
+        return [(found.point, 1.0)]
+    return [
+        (found.point, min(found.in_flight / w.concurrency, 1.0))
+    ]  # rate times latency, at the point itself
 
 
 def best(found: list[tuple[Layout, Point, float]], w: Workload, sla: Sla) -> tuple:
