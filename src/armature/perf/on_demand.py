@@ -5,16 +5,13 @@ from __future__ import annotations
 from functools import cached_property
 
 from armature.perf.estimate import (
-    Band,
     EngineSpec,
     Estimator,
     FloatLike,
     Floats,
-    Source,
     StepTimes,
-    host_ms,
-    split_bands,
 )
+from armature.perf.forwarding import Forwarding
 
 __all__ = ["OnDemandEstimator"]
 
@@ -30,43 +27,19 @@ class OnDemandEstimator:
         return _OnDemandTimes(self._estimator, spec)
 
 
-class _OnDemandTimes:
+class _OnDemandTimes(Forwarding):
     def __init__(self, estimator: Estimator, spec: EngineSpec) -> None:
         self._estimator, self._spec = estimator, spec
 
     @cached_property
-    def _times(self) -> StepTimes:
+    def plain(self) -> StepTimes:
         return self._estimator.engine(self._spec)
 
-    @property
-    def source(self) -> Source:
-        return self._times.source
-
-    @property
-    def prefill_band(self) -> Band:
-        return self._times.prefill_band
-
-    @property
-    def decode_band(self) -> Band:
-        return self._times.decode_band
-
-    @property
-    def split_bands(self) -> tuple[Band, Band] | None:
-        return split_bands(self._times)
-
-    @property
-    def host_ms(self) -> float:
-        return host_ms(self._times)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self._times.notes
-
     def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
-        return self._times.prefill_ms(isl, batch, prior)
+        return self.plain.prefill_ms(isl, batch, prior)
 
     def decode_ms(self, batch: FloatLike, context: FloatLike) -> Floats:
-        return self._times.decode_ms(batch, context)
+        return self.plain.decode_ms(batch, context)
 
     def mixed_ms(self, prefill_tokens: FloatLike, batch: FloatLike, context: FloatLike) -> Floats:
-        return self._times.mixed_ms(prefill_tokens, batch, context)
+        return self.plain.mixed_ms(prefill_tokens, batch, context)

@@ -30,16 +30,13 @@ import numpy as np
 
 from armature.perf.estimate import (
     Backend,
-    Band,
     EngineSpec,
     Estimator,
     FloatLike,
     Floats,
-    Source,
     StepTimes,
-    host_ms,
-    split_bands,
 )
+from armature.perf.forwarding import Forwarding
 
 __all__ = [
     "DRAFTING",
@@ -105,11 +102,11 @@ def drafting(estimator: Estimator, speculation: Speculation | None) -> Estimator
     return estimator if speculation is None else SpeculativeEstimator(estimator, speculation)
 
 
-class SpeculativeTimes:
+class SpeculativeTimes(Forwarding):
     """`StepTimes` of an engine that drafts, from those of the same engine that does not (`plain`)."""
 
     def __init__(self, plain: StepTimes, spec: EngineSpec, speculation: Speculation) -> None:
-        self.plain = plain
+        self._plain = plain
         self.speculation = speculation
         self._queries = 1.0 + speculation.nextn
         self._attention = attention_factor(spec, self._queries)
@@ -117,28 +114,8 @@ class SpeculativeTimes:
         self._head = _Head.of(spec)
 
     @property
-    def source(self) -> Source:
-        return self.plain.source
-
-    @property
-    def prefill_band(self) -> Band:
-        return self.plain.prefill_band
-
-    @property
-    def decode_band(self) -> Band:
-        return self.plain.decode_band
-
-    @property
-    def split_bands(self) -> tuple[Band, Band] | None:
-        return split_bands(self.plain)
-
-    @property
-    def host_ms(self) -> float:
-        return host_ms(self.plain)
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return self.plain.notes
+    def plain(self) -> StepTimes:
+        return self._plain
 
     def prefill_ms(self, isl: FloatLike, batch: FloatLike = 1.0, prior: FloatLike = 0.0) -> Floats:
         return np.asarray(
