@@ -1,8 +1,7 @@
-"""What a trace makes of the prompts that reach a worker: how long they take with what the prefix cache has of them, how
-much that varies, and how unevenly they come.
+"""What a trace makes of the prompts that reach a worker: how long they take with what the prefix cache has of them.
 
-A mean length says none of this. Time is not linear in length; a cached prefix is not computed; and a queue grows with
-the variation of gaps and of service times (Kingman 1961: the mean wait goes with (ca2 + cs2) / 2).
+A mean length does not say: time is not linear in length, and a cached prefix is not computed. How unevenly prompts come
+is the business of `path`, which takes the trace's own arrivals.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ import numpy.typing as npt
 from armature.perf.estimate import Floats, StepTimes
 from armature.workload.requests import Requests
 
-__all__ = ["PromptCosts", "arrival_cv2", "prompt_costs", "prompt_ms"]
+__all__ = ["PromptCosts", "prompt_costs", "prompt_ms"]
 
 Ints = npt.NDArray[np.int64]
 _NODES = 24
@@ -62,20 +61,6 @@ def prompt_ms(
     cached = requests.cached_tokens(caches, room_tokens)
     new = np.asarray(requests.isl - cached, dtype=np.float64)
     return np.asarray(np.interp(new, *own) + extra * new * cached, dtype=np.float64), new
-
-
-def arrival_cv2(requests: Requests, servers: Ints) -> Floats:
-    """Squared coefficient of variation of the gaps at one of so many servers that requests are dealt to in turn;
-    shape (L,). From the trace's own gaps, so bursts count with their length; 1 / servers for a Poisson stream."""
-    gaps, found = requests.gap_s[1:], []
-    for count in np.maximum(np.asarray(servers, dtype=np.int64), 1).tolist():
-        turns = len(gaps) // count
-        if turns < 2 or not gaps.sum() > 0:
-            found.append(1.0 / count)  # too few to tell
-            continue
-        sums = gaps[: turns * count].reshape(turns, count).sum(axis=1)
-        found.append(float(sums.var() / max(sums.mean() ** 2, 1e-300)))
-    return np.array(found, dtype=np.float64)
 
 
 def _nodes(servers: Ints) -> Ints:

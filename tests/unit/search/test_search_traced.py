@@ -13,7 +13,7 @@ from armature.hardware.catalog import GPUS
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
 from armature.perf.roofline import RooflineEstimator
-from armature.search.traced import arrival_cv2, prompt_costs, prompt_ms
+from armature.search.traced import prompt_costs, prompt_ms
 from armature.workload.requests import Requests
 from armature.workload.trace import trace_of
 
@@ -79,21 +79,3 @@ def test_equal_prompts_do_not_vary_and_numbers_of_servers_between_nodes_lie_betw
     )
     four, five, six = prompt_costs(TIMES, CONVERSATIONS, np.array([4, 5, 6]), 4e6, CHUNK).new_tokens
     assert four <= five <= six
-
-
-def test_gaps_of_a_poisson_stream_vary_as_theory_has_it_and_regular_ones_do_not():
-    gaps = np.random.default_rng(3).exponential(1.0, 20_000)
-    assert arrival_cv2(stream(gaps), np.array([1, 2, 8])) == pytest.approx([1, 1 / 2, 1 / 8], rel=0.1)
-    assert arrival_cv2(stream(np.ones(100)), np.array([1, 3])) == pytest.approx([0, 0])
-
-
-def test_bursts_longer_than_a_turn_are_not_evened_out_by_dealing():
-    """Nine at once every three seconds: each of two servers gets four or five at once."""
-    bursts = np.where(np.arange(9000) % 9 == 0, 3.0, 0.0)
-    one, two, nine = arrival_cv2(stream(bursts), np.array([1, 2, 9]))
-    assert one == pytest.approx(8.0, rel=0.01) and two > 2.5 and nine == pytest.approx(0.0, abs=1e-9)
-
-
-def test_what_says_too_little_counts_as_poisson():
-    assert arrival_cv2(stream([0.0]), np.array([2])) == pytest.approx([0.5])
-    assert arrival_cv2(stream([0.0, 0.0, 0.0]), np.array([1])) == pytest.approx([1.0])
