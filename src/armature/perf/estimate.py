@@ -28,6 +28,7 @@ __all__ = [
     "StepTimes",
     "bands",
     "host_ms",
+    "moe_a2a",
     "split_bands",
 ]
 
@@ -104,6 +105,12 @@ def host_ms(times: StepTimes) -> float:
     """Milliseconds that a request takes before and beside the steps of its prompt, whatever the load: tokenising,
     scheduling, HTTP. 0 for step times that say nothing of it."""
     return float(getattr(times, "host_ms", 0.0))
+
+
+def moe_a2a(times: StepTimes) -> str:
+    """What the engine must be told about how experts' tokens travel, for its steps to be those of `times` ("deepep");
+    empty where its default is meant."""
+    return str(getattr(times, "moe_a2a", ""))
 
 
 def split_bands(times: StepTimes) -> tuple[Band, Band] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from armature.perf.estimate import Band, Source, StepTimes, host_ms, split_bands
+from armature.perf.estimate import Band, Source, StepTimes, host_ms, moe_a2a, split_bands
 
 __all__ = ["Forwarding"]
 
@@ -36,6 +36,10 @@ class Forwarding(ABC):
     @property
     def host_ms(self) -> float:
         return host_ms(self.plain)
+
+    @property
+    def moe_a2a(self) -> str:
+        return moe_a2a(self.plain)
 
     @property
     def notes(self) -> tuple[str, ...]:

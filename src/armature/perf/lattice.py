@@ -166,6 +166,7 @@ class LatticeTimes:
     decode: Floats
     host_ms: float = 0.0
     split_bands: tuple[Band, Band] | None = None
+    moe_a2a: str = ""
     _tables: dict[str, tuple[tuple[Floats, ...], Floats]] = field(
         init=False, repr=False, default_factory=dict
     )

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,7 +40,8 @@ MAX_AGG_BATCH = 512
 TPOTS = (*range(1, 20), *range(20, 300, 5))
 """TPOT targets of its sweep; each yields rows of its own."""
 CONTEXT_STEP, CONTEXT_MOST, LAYER_DISPATCH_MS = 512, 8192, 0.8
-DENSE_WIDTHS, MOE_WIDTHS = (1, 2, 4, 8), (1, 2, 4, 8, 16)
+DENSE_WIDTHS, MOE_WIDTHS, WIDE = (1, 2, 4, 8), (1, 2, 4, 8, 16), (32, 64)
+"""Degrees it tries; WIDE ones (64 for no prefill worker) where it has tables of experts over several nodes."""
 
 
 class Steps(Protocol):
@@ -111,7 +113,7 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class _Ask:
-    """What one search is asked. pairs: (TTFT, TPOT) targets to sweep."""
+    """What one search is asked. pairs: (TTFT, TPOT) targets to sweep. wide: experts may span nodes."""
 
     facts: ModelFacts
     backend: Backend
@@ -123,6 +125,7 @@ class _Ask:
     ttft_ms: float
     tpot_ms: float | None
     request_ms: float | None
+    wide: bool
 
     @property
     def pairs(self) -> list[tuple[float, float]]:
@@ -166,11 +169,12 @@ def aic_rows(
     Defaults are those of its command line. osl must be at least 2: it predicts no rate for less.
     """
     spec = spec_of(Parallelism())
+    wide = facts.is_moe and _spreads(spec.gpu.gpus_per_node, spec_of, steps_of)
     ask = _Ask(
-        facts, backend, spec.gpu.vram_bytes, spec.kv_dtype, isl, osl, gpus, ttft_ms, tpot_ms, request_ms
+        facts, backend, spec.gpu.vram_bytes, spec.kv_dtype, isl, osl, gpus, ttft_ms, tpot_ms, request_ms, wide
     )
     kinds: list[tuple[Parallelism, Steps]] = []
-    for p in _parallelisms(facts, backend, gpus):
+    for p in _parallelisms(facts, backend, gpus, wide):
         try:
             kinds.append((p, steps_of(spec_of(p))))
         except ArmatureError:
@@ -179,15 +183,26 @@ def aic_rows(
     return _ranked(ask, rows)
 
 
-def _parallelisms(facts: ModelFacts, backend: Backend, gpus: int) -> Iterator[Parallelism]:
+def _spreads(gpus_per_node: int, spec_of: Callable[[Parallelism], EngineSpec], steps_of: StepsOf) -> bool:
+    """Whether there are tables of experts spread over more GPUs than a node has."""
+    for width in (*MOE_WIDTHS, *WIDE):
+        if width > gpus_per_node:
+            with suppress(ArmatureError):
+                steps_of(spec_of(Parallelism(dp=width, moe_ep=width)))
+                return True
+    return False
+
+
+def _parallelisms(facts: ModelFacts, backend: Backend, gpus: int, wide: bool) -> Iterator[Parallelism]:
     if not facts.is_moe:
         yield from (Parallelism(tp=w) for w in DENSE_WIDTHS if w <= gpus and splits(facts, Parallelism(tp=w)))
         return
+    widths = (*MOE_WIDTHS, *WIDE) if wide else MOE_WIDTHS
     for tp in MOE_WIDTHS:
-        for dp in MOE_WIDTHS:
+        for dp in widths:
             for moe_tp in MOE_WIDTHS:
                 p = Parallelism(tp=tp, dp=dp, moe_tp=moe_tp, moe_ep=max(1, tp * dp // moe_tp))
-                whole = tp * dp == moe_tp * p.moe_ep and p.gpus <= min(gpus, MOE_WIDTHS[-1])
+                whole = tp * dp == moe_tp * p.moe_ep and p.gpus <= min(gpus, widths[-1])
                 if whole and runs(backend, p) and splits(facts, p):
                     yield p
 
@@ -301,7 +316,7 @@ def _disaggregated(ask: _Ask, kinds: Sequence[tuple[Parallelism, Steps]]) -> Ite
                         continue  # its KV transfer wants equal TP
                     key = f.rate, f.gpus, d.rate, d.gpus
                     if key not in matched:
-                        matched[key] = matched_counts(ask.gpus, *key)
+                        matched[key] = matched_counts(ask.gpus, ask.wide, *key)
                     if (counts := matched[key]) is not None:
                         rows.append(_pair(ask, f, counts[0], d, counts[1]))
             if rows:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from msgspec import structs
 
 from armature.model.memory import kv_bytes_per_sequence
-from armature.perf.estimate import Band, Floats, Source, bands
+from armature.perf.estimate import Band, Floats, Source, bands, moe_a2a
 from armature.perf.lattice import distinct
 from armature.search.engines import Engines
 from armature.search.headroom import capacity_per_s
@@ -168,6 +168,7 @@ class Swept:
             weight_bytes_per_gpu=engine.fit.weight_bytes_per_gpu,
             kv_bytes_per_gpu=round(per_sequence * in_flight),
             pool=self.question.inventory.pools.index(engine.pool),
+            moe_a2a=moe_a2a(engine.times),
         )
 
     def _group_id(self, group: Group) -> str:

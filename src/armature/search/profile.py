@@ -52,7 +52,8 @@ class Group(msgspec.Struct, frozen=True):
     batch: requests in flight per attention-DP rank at the operating point. max_num_seqs: the engine's limit per
     rank that goes into its flags. chunk_tokens: prefill tokens per step (the engine's max batched tokens).
     kv_room_tokens: tokens of KV cache per rank. weight_bytes_per_gpu, kv_bytes_per_gpu: memory at the
-    operating point. pool: which of the profile's inventory pools the workers run on.
+    operating point. pool: which of the profile's inventory pools the workers run on. moe_a2a: how the engine is told
+    to send tokens to experts ("deepep"), empty for its default.
     """
 
     role: Role
@@ -72,6 +73,7 @@ class Group(msgspec.Struct, frozen=True):
     weight_bytes_per_gpu: int
     kv_bytes_per_gpu: int
     pool: int = 0
+    moe_a2a: str = ""
 
     @property
     def parallelism(self) -> Parallelism:

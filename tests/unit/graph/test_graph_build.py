@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import graph_factory as make
@@ -393,3 +394,27 @@ def test_trust_remote_code_only_when_asked(backend):
 def test_sglang_graph_flag_is_left_to_newer_engines():
     graph = build(make.profile(backend="sglang"), make.request(runtimeVersionOverride="1.6.1"))
     assert "--cuda-graph-bs" not in read_container(_main(graph, "SGLangWorker")).options
+
+
+def test_sglang_is_told_what_its_steps_were_priced_with():  # issue 4: wide expert parallelism
+    wide = {"dp": 16, "moe_ep": 16, "moe_a2a": "deepep"}
+    groups = (
+        make.group("prefill", **wide),
+        make.group("decode", **wide, max_num_seqs=200),
+    )
+    pool = make.pool(gpus=32, nodes=4, rdma=True, rdma_resource="rdma/ib")
+    graph = build(make.profile(groups, backend="sglang", pools=(pool,)), make.request())
+    names = [part["name"] for part in api.to_dict(graph.dgd)["spec"]["components"]]
+    prefill, decode = (
+        _main(graph, next(n for n in names if role in n.lower())) for role in ("prefill", "decode")
+    )
+    for main, mode in ((prefill, "normal"), (decode, "low_latency")):
+        flags = dict(pairwise(main["args"]))
+        assert flags["--moe-a2a-backend"] == "deepep"
+        assert flags["--deepep-mode"] == mode
+        assert flags["--moe-dense-tp-size"] == "1"
+    tokens = {"name": "SGLANG_DEEPEP_NUM_MAX_DISPATCH_TOKENS_PER_RANK", "value": "200"}
+    assert tokens in decode["env"]
+    assert tokens["name"] not in str(prefill.get("env"))
+    plain = build(make.profile((make.group(dp=8, moe_ep=8),), backend="sglang"), make.request())
+    assert "deepep" not in str(api.to_dict(plain.dgd))

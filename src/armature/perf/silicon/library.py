@@ -16,7 +16,7 @@ Its facade, `EngineHandle.compile`, opens the database of the system anew for ea
 first, 10 ms for each other, nearly all of it YAML and one table of kernels. `compile_handle` takes the same steps in
 the same order (`build_model_config`, `get_model`, `build_engine_spec_json`, `EngineHandle`) with a database that is
 opened once, and answers are those of the facade to the last bit (a test holds it). Three things here are not the
-library's public face:
+library's public face, and a fourth is `moe_comm_backend` (`perf.silicon.exchange`):
 
 - `systems/query_versions.yaml`, which says what version is `current`: its own look-up reads every system's files;
 - `_attention_lane_density_cache` of a database: which attention kernels its tables hold, in `lanes.json` for the
@@ -39,6 +39,7 @@ from pathlib import Path
 from typing import Any
 
 from armature.perf.estimate import EngineSpec
+from armature.perf.silicon.exchange import COLLECTIVES, Exchange
 from armature.perf.silicon.model_files import NoSiliconData, model_path
 
 __all__ = [
@@ -74,12 +75,16 @@ _OPEN = 4
 
 
 class Handle:
-    """One engine compiled by the library. Raises NoSiliconData where its tables end."""
+    """One engine compiled by the library. Raises NoSiliconData where its tables end.
 
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
+    least_tokens: a prefill step of fewer costs as much; the library has DeepEP send a TP rank's share of the tokens,
+    rounded down, and knows no answer for none."""
+
+    def __init__(self, engine: Any, least_tokens: int = 1) -> None:
+        self._engine, self._least_tokens = engine, least_tokens
 
     def prefill_ms(self, tokens: float, prior: float = 0) -> float:
+        tokens = max(tokens, self._least_tokens)
         try:
             return float(self._engine.predict_prefill_latency(1, int(tokens + prior), int(prior)))
         except Exception as error:  # a foreign library: whatever it raises means that it has no answer
@@ -145,23 +150,28 @@ def require(sku: str) -> str:
     return SYSTEMS[sku]
 
 
-def compile_handle(spec: EngineSpec, **modes: str) -> tuple[Handle, tuple[str, ...]]:
+def compile_handle(
+    spec: EngineSpec, exchange: Exchange = COLLECTIVES, **modes: str
+) -> tuple[Handle, tuple[str, ...]]:
     """The library's engine for `spec` and notes on what was changed to get it.
 
-    modes: the library's overrides (`kvcache_quant_mode`, `fmha_quant_mode`, `gemm_quant_mode`, `moe_quant_mode`).
-    Raises NoSiliconData when the library is missing or refuses.
+    modes: the library's overrides (`kvcache_quant_mode`, `fmha_quant_mode`, `gemm_quant_mode`, `moe_quant_mode`), to
+    which `exchange` adds its own. Raises NoSiliconData when the library is missing or refuses; tables that are missing
+    it may notice only when it is asked for a time.
     """
     system = require(spec.gpu.sku)
     model, notes = model_path(spec.facts, *_bundle())
     try:
-        engine, wire = _engine(system, spec, model, modes)
+        engine, wire = _engine(system, spec, model, exchange, {**modes, **exchange.modes})
     except Exception as error:  # a foreign library: whatever it raises means that it has no answer
         raise _refusal(error) from error
     _keep_open(system, spec.backend, engine, wire)
-    return Handle(engine), notes
+    return Handle(engine, spec.parallelism.tp if exchange.context else 1), notes
 
 
-def _engine(system: str, spec: EngineSpec, model: str, modes: Mapping[str, Any]) -> tuple[Any, str]:
+def _engine(
+    system: str, spec: EngineSpec, model: str, exchange: Exchange, modes: Mapping[str, Any]
+) -> tuple[Any, str]:
     """The engine and its specification as the library writes it down (JSON)."""
     from aiconfigurator_core import engine_spec_bincode_from_json
     from aiconfigurator_core.sdk.config_builders import build_model_config
@@ -178,6 +188,9 @@ def _engine(system: str, spec: EngineSpec, model: str, modes: Mapping[str, Any])
         moe_ep_size=parallelism.moe_ep,
         **modes,
     )
+    if exchange.context:  # fields that the library's own search sets, and its facade does not offer
+        config.moe_comm_backend = {"context": exchange.context, "generation": exchange.generation}
+        config.num_gpus_per_node, config.system = spec.gpu.gpus_per_node, system
     wire = build_engine_spec_json(
         get_model(model, config, spec.backend),
         model_path=model,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
@@ -27,10 +28,11 @@ from armature.perf.lattice import (
 from armature.perf.roofline import DECODE_BAND as ROOFLINE_DECODE_BAND
 from armature.perf.roofline import IDEAL, RooflineTimes
 from armature.perf.roofline import PREFILL_BAND as ROOFLINE_PREFILL_BAND
-from armature.perf.silicon import library
+from armature.perf.silicon import exchange, library
+from armature.perf.silicon.exchange import Exchange
 from armature.perf.silicon.library import Handle, NoSiliconData
 
-__all__ = ["DECODE_BAND", "PREFILL_BAND", "QUANTISED", "Samples", "compiled", "measured", "sampled"]
+__all__ = ["DECODE_BAND", "PREFILL_BAND", "QUANTISED", "Ask", "Samples", "compiled", "measured", "sampled"]
 
 # Truth over estimate, 80 %. From the 5,221 end-to-end measurements that the library ships: TPOT is off by 17 % in
 # the median without bias (0.98); TTFT predictions are 0.59 of the measured (half of it queueing, which is not in
@@ -52,27 +54,37 @@ class Samples:
     decode: Floats
 
 
-def compiled(spec: EngineSpec) -> tuple[Handle, dict[str, str], tuple[str, ...]]:
-    """A handle that answers for both phases, the library's overrides that it took, and notes. fp8 attention is not
-    measured everywhere: bf16's stands in. Raises NoSiliconData."""
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """What the library was asked for beside the engine: how experts' tokens travel, and its overrides by name."""
+
+    exchange: Exchange
+    modes: dict[str, str]
+
+
+def compiled(spec: EngineSpec) -> tuple[Handle, Ask, tuple[str, ...]]:
+    """A handle that answers for both phases, what was asked for it, and notes. fp8 attention is not measured
+    everywhere: bf16's stands in. Raises NoSiliconData."""
     modes = {"kvcache_quant_mode": {"bf16": "bfloat16"}.get(spec.kv_dtype, spec.kv_dtype)}
     refusal: NoSiliconData | None = None
-    for override, note in (
+    overrides = (
         *_microscaled(spec),
         ({}, ()),
         (
             {"fmha_quant_mode": "bfloat16"},
             ("Prefill attention is priced in bf16: its fp8 kernel is not measured.",),
         ),
-    ):
+    )
+    for way, (override, note) in product(exchange.usual(spec), overrides):
+        ask = Ask(way, {**modes, **override})
         try:
-            handle, notes = library.compile_handle(spec, **modes, **override)
+            handle, notes = library.compile_handle(spec, ask.exchange, **ask.modes)
             handle.prefill_ms(CHUNKS[-1], PRIORS[-1])
             handle.decode_ms(BATCHES[0], CONTEXTS[0])
         except NoSiliconData as error:
             refusal = refusal or error
         else:
-            return handle, {**modes, **override}, (*notes, *note)
+            return handle, ask, (*notes, *note)
     assert refusal is not None
     raise refusal
 
@@ -109,9 +121,9 @@ def sampled(handle: Handle) -> Samples:
 
 def measured(spec: EngineSpec) -> LatticeTimes:
     """The engine's step times; notes say what was mended. Raises NoSiliconData."""
-    handle, modes, notes = compiled(spec)
+    handle, ask, notes = compiled(spec)
     samples = sampled(handle)
-    variants = _variants(spec, modes)
+    variants = _variants(spec, ask)
     in_prefill = cheapest_of(samples.prefill, [np.array([v.prefill_ms(n) for n in TOKENS]) for v in variants])
     empty = samples.decode[:, 0]
     in_decode = cheapest_of(
@@ -145,10 +157,11 @@ def measured(spec: EngineSpec) -> LatticeTimes:
         batch=np.array(BATCHES, dtype=np.float64),
         context=np.array(CONTEXTS, dtype=np.float64),
         decode=rising_decode.values,
+        moe_a2a=ask.exchange.engine,
     )
 
 
-def _variants(spec: EngineSpec, modes: dict[str, str]) -> list[Handle]:
+def _variants(spec: EngineSpec, ask: Ask) -> list[Handle]:
     """The same engine with one quantised part in bf16, for each part that is quantised and has bf16 tables."""
     quantisation, variants = spec.facts.quantisation, []
     parts = [("gemm_quant_mode", quantisation.linear)]
@@ -157,7 +170,7 @@ def _variants(spec: EngineSpec, modes: dict[str, str]) -> list[Handle]:
     for mode, dtype in parts:
         if dtype in QUANTISED and dtype in spec.gpu.flops:
             try:
-                handle, _ = library.compile_handle(spec, **{**modes, mode: "bfloat16"})
+                handle, _ = library.compile_handle(spec, ask.exchange, **{**ask.modes, mode: "bfloat16"})
                 handle.prefill_ms(TOKENS[-1])
                 handle.decode_ms(BATCHES[-1], CONTEXTS[0])
             except NoSiliconData:

@@ -6,8 +6,11 @@ that search does, its faults included. The library infers every dtype itself, so
 
 from __future__ import annotations
 
+from itertools import product
+
 from armature.perf.estimate import EngineSpec
 from armature.perf.silicon import library
+from armature.perf.silicon.exchange import every
 from armature.perf.silicon.library import Handle, NoSiliconData
 
 __all__ = ["RawSteps", "raw_steps"]
@@ -41,20 +44,21 @@ class RawSteps:
 
 
 def raw_steps(spec: EngineSpec) -> RawSteps:
-    """The library's engine for a spec; attention in bf16 where its fp8 kernel is not measured, as its search has it.
+    """The library's engine for a spec, with experts' tokens exchanged and attention in bf16 (where its fp8 kernel is
+    not measured) as its search has it.
 
     Raises NoSiliconData where the library has no answer.
     """
     refusal: NoSiliconData | None = None
-    for modes in ({}, {"fmha_quant_mode": "bfloat16"}):
+    modes: tuple[dict[str, str], ...] = ({}, {"fmha_quant_mode": "bfloat16"})
+    for exchange, overrides in product(every(spec), modes):
         try:
             with library.quiet():
-                handle, _ = library.compile_handle(spec, **modes)
+                handle, _ = library.compile_handle(spec, exchange, **overrides)
                 handle.prefill_ms(1024)
                 handle.decode_ms(1, 1024)
         except NoSiliconData as error:
             refusal = refusal or error
         else:
             return RawSteps(handle)
-    assert refusal is not None
-    raise refusal
+    raise refusal or NoSiliconData("no tables say how its experts' tokens travel between nodes")

@@ -43,6 +43,7 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
     prefill_band: tuple[float, float] = (1.0, 1.0)
     decode_band: tuple[float, float] = (1.0, 1.0)
     notes: tuple[str, ...] = ()
+    moe_a2a: str = ""
     prefill: bytes = b""
     prior_extra: bytes = b""
     decode: bytes = b""
@@ -97,10 +98,8 @@ def _encoded(name: str, answer: LatticeTimes | NoSiliconData) -> bytes:
             (answer.prefill_band.low, answer.prefill_band.high),
             (answer.decode_band.low, answer.decode_band.high),
             answer.notes,
-            *(
-                values.astype("<f8").tobytes()
-                for values in (answer.prefill, answer.prior_extra, answer.decode)
-            ),
+            answer.moe_a2a,
+            *(_bytes(values) for values in (answer.prefill, answer.prior_extra, answer.decode)),
         )
     body = msgspec.msgpack.encode(entry)
     return _MAGIC + blake2b(body, digest_size=_DIGEST).digest() + body
@@ -130,9 +129,14 @@ def _decoded(name: str, data: bytes) -> LatticeTimes | NoSiliconData | None:
             batch=_nodes(BATCHES),
             context=_nodes(CONTEXTS),
             decode=_values(entry.decode, BATCHES, CONTEXTS),
+            moe_a2a=entry.moe_a2a,
         )
     except (msgspec.DecodeError, ValueError):
         return None
+
+
+def _bytes(values: Floats) -> bytes:
+    return values.astype("<f8").tobytes()
 
 
 def _nodes(axis: tuple[int, ...]) -> Floats:
