@@ -36,7 +36,7 @@ def select(
     output: options.Output = None,
     api_version: options.Version = "v1beta1",
     as_json: options.Json = False,
-    estimator: options.Estimator = "auto",
+    estimator: options.SameEstimator = None,
     offline: options.Offline = False,
     width: options.Width = None,
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No remarks.")] = False,

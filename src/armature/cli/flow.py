@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from armature.cli.files import read_main, with_paths_from
 from armature.errors import ArmatureError, InvalidInput, ModelUnknown, NothingFits, Problem
@@ -236,12 +236,12 @@ def _looked_up(
 
 
 def select_candidate(
-    profile: Profile, id: str, *, estimator: EstimatorKind = "auto", offline: bool = False
+    profile: Profile, id: str, *, estimator: EstimatorKind | None = None, offline: bool = False
 ) -> tuple[Profile, Graph]:
     """The profile with this candidate as its pick, and the graph of it, proven able to start.
 
     Nothing but the profile is needed. When the pick's engines are others than before and the model's facts can be had,
-    its curves and step tables are made anew.
+    its curves and step tables are made anew, with step times from where the plan had them unless `estimator` says.
     Raises ArmatureError when the profile has no such candidate or no request, InvalidInput or PreflightFailed.
     """
     from armature.graph.build import build
@@ -254,7 +254,9 @@ def select_candidate(
     if not same_engines(profile, candidate):
         with contextlib.suppress(ModelUnknown):
             facts = resolve_model(profile.model, offline=offline, env=os.environ)
-            engines = engines_of(profile, candidate, facts, step_times(estimator))
+            engines = engines_of(
+                profile, candidate, facts, step_times(estimator or cast("EstimatorKind", profile.estimator))
+            )
     chosen = selected(profile, id, engines, facts)
     graph = build(chosen, request)
     require(graph, chosen)

@@ -38,6 +38,7 @@ __all__ = [
     "Price",
     "Quiet",
     "RequestRate",
+    "SameEstimator",
     "System",
     "TotalGpus",
     "Trace",
@@ -121,6 +122,10 @@ Optimize = Annotated[
 ]
 Estimator = Annotated[
     EstimatorKind, typer.Option("--estimator", help="Where step times come from.", show_default=True)
+]
+SameEstimator = Annotated[
+    EstimatorKind | None,
+    typer.Option("--estimator", help="Where step times come from; default as in the plan."),
 ]
 Objective = Annotated[
     Chooser,

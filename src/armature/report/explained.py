@@ -9,6 +9,7 @@ import msgspec
 
 from armature.report.lines import Line, print_lines, titled, wrapped
 from armature.report.terminal import all_notes, figures, header, style_of
+from armature.report.trace import trace_sentences
 from armature.report.words import ASCII, UNICODE, gpus, layout, plain, summary
 from armature.search.considered import considered_text
 from armature.search.profile import Profile
@@ -49,6 +50,7 @@ def explain_lines(
         Line(""),
         Line(f"Choice: {layout(pick, glyphs)}, {gpus(pick.gpus)}: {summary(pick)}", style_of(pick)),
         *wrapped(figures(pick, glyphs), width, "  ", "  "),
+        *titled("Trace", trace_sentences(profile, glyphs), _ALL, width, glyphs),
         *titled("Why not", asked, _ALL, width, glyphs),
         *titled("Why", profile.reasons, _ALL, width, glyphs),
         *titled("Considered", considered, _ALL, width, glyphs),
@@ -79,6 +81,7 @@ def explain_json(
         "suggestions": msgspec.to_builtins(profile.suggestions),
         "considered": dict(profile.considered),
         "runner_up": profile.runner_up,
+        "trace": list(trace_sentences(profile)),
         "notes": all_notes(profile, notes),
     }
     return data | ({"why_not": msgspec.to_builtins(tuple(answers))} if answers else {})

@@ -81,7 +81,7 @@ def aic_profile(
     made = profile_of(swept, np.arange(len(swept.points)))
     steps = "the library's step times, unmended" if steps_of else f"the step times of {estimator.name}"
     notes = (_NOTE.format(steps=steps), *_assumed(question), *made.notes)
-    return structs.replace(made, notes=notes, request=request_document(request))
+    return structs.replace(made, notes=notes, request=request_document(request), estimator=estimator.name)
 
 
 def _require_known(question: Question) -> None:

@@ -116,6 +116,7 @@ def direct_profile(
         made,
         backend_asked=asked.backend_asked,
         request=request_document(request),
+        estimator=estimator.name,
         reasons=(*notes, *misses(made.picked)),
     )
 

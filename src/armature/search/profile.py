@@ -270,7 +270,8 @@ class Profile(msgspec.Struct, frozen=True):
     the graph of any candidate can be built from the profile alone. Empty in a profile that no request led to.
     trace: what the trace of the workload contained, when one was given. means_choice: what would have been picked had
     nothing been known of the load but its mean lengths and its rate; its id may not be among the candidates.
-    speculation: how the engines draft, when they do; step tables then hold times per token.
+    speculation: how the engines draft, when they do; step tables then hold times per token. estimator: the name of
+    where step times came from.
     binding: what keeps the pick from being better: a target, `load`, `memory`, `batch`, `prefill`, `gpus` or `none`
     (see `search/binding.py`). modes: None where only one mode can be. relaxations and suggestions: filled by
     `search.advice.advised`; suggestions only where the pick misses something.
@@ -306,6 +307,7 @@ class Profile(msgspec.Struct, frozen=True):
     trace: TraceSummary | None = None
     means_choice: Candidate | None = None
     speculation: Speculation | None = None
+    estimator: str = "auto"
 
     def pool_of(self, group: Group) -> InventoryPool | None:
         """The pool that a group's workers run on; None when the inventory has no such pool."""

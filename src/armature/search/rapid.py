@@ -66,7 +66,7 @@ def profile(
 
 def profile_for(request: v1beta1.DynamoGraphDeploymentRequest, swept: Swept, estimator: Estimator) -> Profile:
     """The profile of the sweep that a request led to: with the request, and with what its trace did to the choice."""
-    found = structs.replace(profile_of(swept), request=request_document(request))
+    found = structs.replace(profile_of(swept), request=request_document(request), estimator=estimator.name)
     if swept.question.trace is None:
         return found
     plain = swept.question.with_means_only()

@@ -82,9 +82,7 @@ def test_any_point_becomes_the_pick(run, planned, tmp_path):
     assert [p["point"] for p in front] == list(range(1, len(front) + 1))
     assert [p["tokens_per_s_per_user"] for p in front] == sorted(p["tokens_per_s_per_user"] for p in front)
     last = front[-1]
-    done = run(
-        "select", out, "--point", last["point"], "--estimator", "roofline", "--offline", "-o", tmp_path / "b"
-    )
+    done = run("select", out, "--point", last["point"], "--offline", "-o", tmp_path / "b")
     assert done.returncode == 0, done.stderr
     assert f"Chosen by hand: point {last['point']} of the front" in done.stderr
     found = Profile.read(tmp_path / "b" / "profile.json")
@@ -92,11 +90,21 @@ def test_any_point_becomes_the_pick(run, planned, tmp_path):
     dgd = (tmp_path / "b" / "dgd.yaml").read_text()
     assert dgd != (out / "dgd.yaml").read_text()
     assert run("validate", tmp_path / "b" / "dgd.yaml").returncode == 0
-    told = json.loads(
-        run("select", out, "--point", last["point"], "--json", "-q", "--estimator", "roofline").stdout
-    )
+    told = json.loads(run("select", out, "--point", last["point"], "--json", "-q").stdout)
     assert told["pick"]["id"] == last["id"]
     assert told["dgd"] == yaml.safe_load(dgd)
+
+
+def test_another_points_step_times_come_from_where_the_plans_came(run, planned, monkeypatch):
+    """A roofline plan's tables are not mixed with measured ones, unless asked."""
+    from armature.cli import flow
+
+    out = planned("  sla: {ttft: 1000, itl: 20}\n")
+    point, asked, make = points(run, out)[-1]["point"], [], flow.step_times
+    monkeypatch.setattr(flow, "step_times", lambda kind: asked.append(kind) or make("roofline"))
+    assert run("select", out, "--point", point, "--offline").returncode == 0
+    assert run("select", out, "--point", point, "--offline", "--estimator", "auto").returncode == 0
+    assert asked == ["roofline", "auto"]
 
 
 def test_the_list_marks_the_pick_and_fits(run, planned):

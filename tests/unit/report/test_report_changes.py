@@ -10,6 +10,7 @@ from armature.report.changes import change_lines, worth_saying
 from armature.report.explained import explain_json, explain_lines
 from armature.report.words import UNICODE
 from armature.search.profile import Outcome, Relaxation, Suggestion
+from armature.workload.summary import Spread, TraceSummary
 
 
 def outcome(**changes) -> Outcome:
@@ -70,6 +71,14 @@ def test_what_would_meet_a_missed_sla_stands_in_place_of_steps():
     made = structs.replace(profile(), relaxations=(step(),), suggestions=(found,))
     assert texts(made) == ["What would meet it", "  - 16 h200_sxm instead of 8: it meets everything."]
     data = explain_json(made)
+    assert data["trace"] == []
     assert data["suggestions"][0]["to"] == 16
     assert data["relaxations"][0]["outcome"]["gpus"] == 4
     assert "why_not" not in data
+
+
+def test_explain_says_what_the_trace_contained():
+    trace = TraceSummary("log.jsonl", 3, 3, 2.0, 1.5, 1.5, 1.0, Spread(9, 9, 9, 9), Spread(5, 5, 5, 5))
+    made = structs.replace(profile(), trace=trace)
+    assert any("log.jsonl: 3 requests" in line.text for line in explain_lines(made))
+    assert "log.jsonl: 3 requests" in explain_json(made)["trace"][0]
