@@ -72,17 +72,22 @@ def _armature(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Every foreseen error is printed to stderr as `error: ...`."""
-    if arguments is None:  # this process is the command: it makes much that lives, and little garbage
-        gc.set_threshold(200_000)
+    if arguments is not None:
+        return _run(list(arguments))
+    gc.set_threshold(200_000)  # this process is the command: it makes much that lives, and little garbage
+    code = _run(None)
+    gc.freeze()  # what is left goes with the process: a last search for garbage takes longer than some commands
+    return code
+
+
+def _run(arguments: list[str] | None) -> int:
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
     try:
-        result = app(
-            args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="armature"
-        )
+        result = app(args=arguments, standalone_mode=False, prog_name="armature")
         sys.stdout.flush()
     except ArmatureError as error:
         return _fail(str(error), error.exit_code)

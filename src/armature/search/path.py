@@ -17,6 +17,7 @@ from typing import Protocol
 import numpy as np
 
 from armature.perf.estimate import Floats
+from armature.perf.lattice import distinct
 from armature.search.operating import CHUNK_TOKENS, Engine, prefill_ms
 from armature.search.space import batch_grid
 from armature.search.traced import prompt_costs, prompt_ms
@@ -75,7 +76,7 @@ class _Pace:
     def of(cls, engine: Engine, requests: Requests) -> _Pace:
         tokens = np.maximum(requests.osl - 1.0, 0.0)
         context = float((tokens * (requests.isl + tokens / 2)).sum() / max(tokens.sum(), 1.0))
-        batch = np.unique(np.maximum(batch_grid(engine.max_batch), 1.0))
+        batch = distinct(np.maximum(batch_grid(engine.max_batch), 1.0))
         return cls(batch, engine.times.decode_ms(batch, max(context, 1.0)))
 
     def at(self, in_flight: Floats) -> Floats:
