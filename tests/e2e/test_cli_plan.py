@@ -127,6 +127,31 @@ def test_help_imports_none_of_the_rooms(tmp_path):
     assert done.stderr.strip() == "[]"
 
 
+def test_a_plan_from_options_imports_only_what_it_uses(tmp_path):
+    """Issue 4 §6. No older version of the API, no YAML, no masked arrays, no estimator library, no HTTP client."""
+    import subprocess
+
+    options = [
+        "plan",
+        "--model",
+        "Qwen/Qwen3-32B",
+        "--hardware",
+        "4xh200_sxm",
+        "--estimator",
+        "roofline",
+        "--offline",
+    ]
+    unused = ("aiconfigurator_core", "armature.api.v1alpha1.dgd", "asyncio", "httpx", "numpy.ma", "yaml")
+    code = (
+        f"import sys; from armature.cli.main import main; assert main({options}) == 0;"
+        f"print([m for m in {unused} if m in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert done.stderr.strip() == "[]"
+
+
 def test_a_strict_sla_in_seconds_is_missed_with_the_numbers_as_written(tmp_path):
     """0.04 ms, where 40 was meant, is not shown as 0.0; and the unit is said first among the notes."""
     request = REQUEST + "  sla: {ttft: 2, itl: 0.04}\n"

@@ -10,7 +10,6 @@ from armature.api.meta import Foreign
 from armature.api.parse import Resource, class_of, parse_strict, without_nulls
 from armature.api.problems import UNKNOWN, dotted, under
 from armature.api.validate import validate
-from armature.api.yaml_text import MAX_BYTES, parse_yaml
 from armature.errors import InvalidInput, Problem
 
 __all__ = ["check", "load_documents", "load_file", "load_one"]
@@ -21,6 +20,8 @@ def load_documents(text: str, source: str) -> list[Resource]:
 
     `source` names the text in errors (a path, `stdin`). Raises InvalidInput with every problem of every document.
     """
+    from armature.api.yaml_text import parse_yaml  # a command without a file reads no YAML
+
     documents, stopped = parse_yaml(text)
     filled = [document for document in documents if document.value is not None or document.problems]
     if not filled and not stopped:
@@ -104,6 +105,8 @@ def _kind_of(value: Any) -> str:
 
 def _read(path: Path) -> str:
     """The text of a file. Raises InvalidInput, with what to do, when it cannot be had."""
+    from armature.api.yaml_text import MAX_BYTES
+
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

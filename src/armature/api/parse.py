@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
-from typing import Any, TypeVar, cast
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -28,28 +28,25 @@ __all__ = [
     "without_nulls",
 ]
 
-Resource = (
-    v1beta1.DynamoGraphDeploymentRequest
-    | v1beta1.DynamoGraphDeployment
-    | v1alpha1.DynamoGraphDeploymentRequest
-    | v1alpha1.DynamoGraphDeployment
-    | DynamoModel
-    | DynamoCheckpoint
-    | Foreign
+Resource: TypeAlias = (
+    "v1beta1.DynamoGraphDeploymentRequest | v1beta1.DynamoGraphDeployment"
+    " | v1alpha1.DynamoGraphDeploymentRequest | v1alpha1.DynamoGraphDeployment"
+    " | DynamoModel | DynamoCheckpoint | Foreign"
 )
 Location = tuple[int | str, ...]
 M = TypeVar("M", bound=Model)
 
 _V1BETA1, _V1ALPHA1 = f"{API_GROUP}/v1beta1", f"{API_GROUP}/v1alpha1"
-_CLASSES: dict[tuple[str, str], type[Model]] = {
-    (_V1BETA1, "DynamoGraphDeploymentRequest"): v1beta1.DynamoGraphDeploymentRequest,
-    (_V1ALPHA1, "DynamoGraphDeploymentRequest"): v1alpha1.DynamoGraphDeploymentRequest,
-    (_V1BETA1, "DynamoGraphDeployment"): v1beta1.DynamoGraphDeployment,
-    (_V1ALPHA1, "DynamoGraphDeployment"): v1alpha1.DynamoGraphDeployment,
-    (_V1ALPHA1, "DynamoModel"): DynamoModel,
-    (_V1BETA1, "DynamoModel"): DynamoModel,
-    (_V1ALPHA1, "DynamoCheckpoint"): DynamoCheckpoint,
+_CLASSES: dict[tuple[str, str], Callable[[], type[Model]]] = {
+    (_V1BETA1, "DynamoGraphDeploymentRequest"): lambda: v1beta1.DynamoGraphDeploymentRequest,
+    (_V1ALPHA1, "DynamoGraphDeploymentRequest"): lambda: v1alpha1.DynamoGraphDeploymentRequest,
+    (_V1BETA1, "DynamoGraphDeployment"): lambda: v1beta1.DynamoGraphDeployment,
+    (_V1ALPHA1, "DynamoGraphDeployment"): lambda: v1alpha1.DynamoGraphDeployment,
+    (_V1ALPHA1, "DynamoModel"): lambda: DynamoModel,
+    (_V1BETA1, "DynamoModel"): lambda: DynamoModel,
+    (_V1ALPHA1, "DynamoCheckpoint"): lambda: DynamoCheckpoint,
 }
+"""The served kinds; a class of v1alpha1 is made when a file needs it."""
 _KINDS = tuple(dict.fromkeys(kind for _, kind in _CLASSES))
 _SHORT = {
     "dgdr": "DynamoGraphDeploymentRequest",
@@ -95,7 +92,7 @@ def class_of(data: Mapping[str, Any]) -> tuple[type[Model] | None, list[Problem]
         version = hint
     if meant is None:
         return None, problems
-    return _CLASSES[(version or served[0], meant)], problems
+    return _CLASSES[(version or served[0], meant)](), problems
 
 
 def _ours(version: str) -> bool:

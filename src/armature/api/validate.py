@@ -1,29 +1,22 @@
 """The rules of the API that can be judged from the object alone: one tuple of problems per resource.
 
 Structure (types, enums, patterns, required fields) is the types' own; `load` reports both together. Rules that
-need the cluster or the model (VAL-05, VAL-06) belong to rooms above. A v1alpha1 object is judged by the rules of
-its v1beta1 form, with paths put back as the user wrote them, so each rule stands once.
+need the cluster or the model (VAL-05, VAL-06) belong to rooms above.
 """
 
 from __future__ import annotations
 
 import re
 
-from armature.api import v1alpha1, v1beta1
-from armature.api.base import Model
+from armature.api import v1beta1
 from armature.api.checkpoint import DynamoCheckpoint
-from armature.api.convert_dgd import convert_graph
-from armature.api.convert_dgdr import convert_request
-from armature.api.converted import Converted
 from armature.api.meta import Foreign, Metadata
 from armature.api.models import DynamoModel
-from armature.api.parse import Resource, parse_strict, parse_tolerant_as
-from armature.api.problems import UNKNOWN, dotted, under
-from armature.api.validate_alpha import alpha_graph_problems, alpha_request_problems
+from armature.api.parse import Resource
 from armature.api.validate_dgd import graph_problems, graph_warnings
 from armature.api.validate_dgdr import request_problems, request_warnings
 from armature.api.validate_model import checkpoint_problems, checkpoint_warnings, model_problems
-from armature.errors import InvalidInput, Problem
+from armature.errors import Problem
 
 __all__ = ["validate", "warnings_of"]
 
@@ -44,16 +37,14 @@ def validate(resource: Resource) -> tuple[Problem, ...]:
         problems += request_problems(resource)
     elif isinstance(resource, v1beta1.DynamoGraphDeployment):
         problems += graph_problems(resource)
-    elif isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
-        problems += alpha_request_problems(resource)
-        problems += _judged(v1beta1.DynamoGraphDeploymentRequest, convert_request(resource))
-    elif isinstance(resource, v1alpha1.DynamoGraphDeployment):
-        problems += alpha_graph_problems(resource)
-        problems += _judged(v1beta1.DynamoGraphDeployment, convert_graph(resource))
     elif isinstance(resource, DynamoModel):
         problems += model_problems(resource)
-    else:
+    elif isinstance(resource, DynamoCheckpoint):
         problems += checkpoint_problems(resource)
+    else:
+        from armature.api.validate_alpha import alpha_problems  # only a v1alpha1 object needs its types
+
+        problems += alpha_problems(resource)
     return tuple({(problem.path, problem.rule): problem for problem in problems}.values())
 
 
@@ -68,32 +59,11 @@ def warnings_of(resource: Resource) -> tuple[str, ...]:
         return graph_warnings(resource)
     if isinstance(resource, DynamoCheckpoint):
         return checkpoint_warnings(resource)
-    try:
-        if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
-            converted = convert_request(resource)
-            request = parse_tolerant_as(v1beta1.DynamoGraphDeploymentRequest, converted.data)
-            return (*converted.notes, *request_warnings(request))
-        if isinstance(resource, v1alpha1.DynamoGraphDeployment):
-            converted = convert_graph(resource)
-            graph = parse_tolerant_as(v1beta1.DynamoGraphDeployment, converted.data)
-            return (*converted.notes, *graph_warnings(graph))
-    except InvalidInput:  # `validate` reports why; there is no v1beta1 form to warn about
-        return converted.notes
-    return ()
+    if isinstance(resource, DynamoModel | Foreign):
+        return ()
+    from armature.api.validate_alpha import alpha_warnings
 
-
-def _judged(cls: type[Model], converted: Converted) -> list[Problem]:
-    """The v1beta1 rules on a converted object, its problems with the paths of the original."""
-    resource, structural = parse_strict(cls, converted.data)
-    problems = [problem for _, problem in structural]
-    refused = [dotted(location) for location, problem in structural if problem.rule != UNKNOWN]
-    found: list[Problem] = []
-    if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest):
-        found = request_problems(resource)
-    elif isinstance(resource, v1beta1.DynamoGraphDeployment):
-        found = graph_problems(resource)
-    problems += [p for p in found if not any(under(p.path, bad) or under(bad, p.path) for bad in refused)]
-    return [converted.original(problem) for problem in problems]
+    return alpha_warnings(resource)
 
 
 def _metadata_problems(metadata: Metadata, dotted_names: bool) -> list[Problem]:

@@ -1,18 +1,68 @@
-"""Rules that only v1alpha1 can break; all others are judged on the v1beta1 form (`validate`)."""
+"""The rules of v1alpha1: a few that only it can break; all others are judged on its v1beta1 form.
+
+There the paths are put back as the user wrote them, so each rule stands once.
+"""
 
 from __future__ import annotations
 
-from armature.api import v1alpha1
-from armature.api.base import camel
-from armature.api.convert_dgd import component_name
-from armature.api.problems import join
+from armature.api import v1alpha1, v1beta1
+from armature.api.base import Model, camel
+from armature.api.convert_dgd import component_name, convert_graph
+from armature.api.convert_dgdr import convert_request
+from armature.api.converted import Converted
+from armature.api.parse import parse_strict, parse_tolerant_as
+from armature.api.problems import UNKNOWN, dotted, join, under
 from armature.api.v1alpha1.service import Service
-from armature.errors import Problem
+from armature.api.validate_dgd import graph_problems, graph_warnings
+from armature.api.validate_dgdr import request_problems, request_warnings
+from armature.errors import InvalidInput, Problem
 
-__all__ = ["alpha_graph_problems", "alpha_request_problems"]
+__all__ = ["alpha_problems", "alpha_warnings"]
 
 
-def alpha_request_problems(request: v1alpha1.DynamoGraphDeploymentRequest) -> list[Problem]:
+def alpha_problems(
+    resource: v1alpha1.DynamoGraphDeploymentRequest | v1alpha1.DynamoGraphDeployment,
+) -> list[Problem]:
+    """Every rule that a v1alpha1 request or graph breaks, of its own version and of v1beta1."""
+    if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
+        newer: type[Model] = v1beta1.DynamoGraphDeploymentRequest
+        return _request_problems(resource) + _judged(newer, convert_request(resource))
+    return _graph_problems(resource) + _judged(v1beta1.DynamoGraphDeployment, convert_graph(resource))
+
+
+def alpha_warnings(
+    resource: v1alpha1.DynamoGraphDeploymentRequest | v1alpha1.DynamoGraphDeployment,
+) -> tuple[str, ...]:
+    """The notes of `to_v1beta1`, and the warnings on what it makes."""
+    if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
+        converted = convert_request(resource)
+    else:
+        converted = convert_graph(resource)
+    try:
+        if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
+            request = parse_tolerant_as(v1beta1.DynamoGraphDeploymentRequest, converted.data)
+            return (*converted.notes, *request_warnings(request))
+        graph = parse_tolerant_as(v1beta1.DynamoGraphDeployment, converted.data)
+        return (*converted.notes, *graph_warnings(graph))
+    except InvalidInput:  # `validate` reports why; there is no v1beta1 form to warn about
+        return converted.notes
+
+
+def _judged(cls: type[Model], converted: Converted) -> list[Problem]:
+    """The v1beta1 rules on a converted object, its problems with the paths of the original."""
+    resource, structural = parse_strict(cls, converted.data)
+    problems = [problem for _, problem in structural]
+    refused = [dotted(location) for location, problem in structural if problem.rule != UNKNOWN]
+    found: list[Problem] = []
+    if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest):
+        found = request_problems(resource)
+    elif isinstance(resource, v1beta1.DynamoGraphDeployment):
+        found = graph_problems(resource)
+    problems += [p for p in found if not any(under(p.path, bad) or under(bad, p.path) for bad in refused)]
+    return [converted.original(problem) for problem in problems]
+
+
+def _request_problems(request: v1alpha1.DynamoGraphDeploymentRequest) -> list[Problem]:
     """An engine range turned round (the shipped webhook's rule)."""
     profiling = request.spec.profiling_config
     hardware = (profiling.config or {}).get("hardware") if profiling is not None else None
@@ -29,7 +79,7 @@ def alpha_request_problems(request: v1alpha1.DynamoGraphDeploymentRequest) -> li
     return []
 
 
-def alpha_graph_problems(graph: v1alpha1.DynamoGraphDeployment) -> list[Problem]:
+def _graph_problems(graph: v1alpha1.DynamoGraphDeployment) -> list[Problem]:
     """PVCs, volume mounts, ingress, shared memory, checkpoint and topology of the older schema."""
     spec = graph.spec
     problems: list[Problem] = []

@@ -5,6 +5,7 @@ Only typer is imported here; each command imports its rooms when it runs, so tha
 
 from __future__ import annotations
 
+import copy
 import errno
 import gc
 import os
@@ -72,17 +73,22 @@ def _armature(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code. Every foreseen error is printed to stderr as `error: ...`."""
-    if arguments is None:  # this process is the command: it makes much that lives, and little garbage
-        gc.set_threshold(200_000)
+    if arguments is not None:
+        return _run(list(arguments))
+    gc.set_threshold(200_000)  # this process is the command: it makes much that lives, and little garbage
+    code = _run(sys.argv[1:])
+    gc.freeze()  # what is left goes with the process: a last search for garbage takes longer than some commands
+    return code
+
+
+def _run(arguments: list[str]) -> int:
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="replace")
     try:
-        result = app(
-            args=None if arguments is None else list(arguments), standalone_mode=False, prog_name="armature"
-        )
+        result = _narrowed(arguments)(args=arguments, standalone_mode=False, prog_name="armature")
         sys.stdout.flush()
     except ArmatureError as error:
         return _fail(str(error), error.exit_code)
@@ -103,6 +109,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if result == 130:  # how typer returns a KeyboardInterrupt
         return _fail("interrupted", 130)
     return result if isinstance(result, int) else 0
+
+
+def _narrowed(arguments: list[str]) -> typer.Typer:
+    """The app with the command that is asked for alone, since typer reads the options of all that it has."""
+    asked = [command for command in app.registered_commands if arguments[:1] == [command.name]]
+    if not asked:
+        return app
+    narrowed = copy.copy(app)
+    narrowed.registered_commands = asked
+    return narrowed
 
 
 def _open_closed_streams() -> None:

@@ -15,8 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import yaml
-
 from armature.graph.known_flags import ALIASES, KNOWN
 from armature.graph.shell import read_script
 from armature.model.parallelism import Parallelism
@@ -303,6 +301,8 @@ def _mapping(text: str | None) -> dict[str, Any]:
     """A YAML, JSON or Python mapping (`dynamo.trtllm` takes the last two); anything else is empty."""
     if not text:
         return {}
+    import yaml  # most command lines hold no mapping
+
     for read in (json.loads, ast.literal_eval, yaml.safe_load):
         try:
             value = read(text)

@@ -11,12 +11,11 @@ import posixpath
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
 from armature import api
-from armature.api import v1alpha1, v1beta1
 from armature.errors import PreflightFailed, Problem
 from armature.graph import component_view
 from armature.graph.build import Graph, max_model_len
@@ -25,9 +24,14 @@ from armature.graph.engine_flags import unknown_flags
 from armature.graph.names import COMBINED_LIMIT, component_cost, is_dns_label
 from armature.search.profile import Candidate, Group, Profile
 
+if TYPE_CHECKING:
+    from armature.api import v1alpha1, v1beta1
+
 __all__ = ["gpu_count", "preflight", "require"]
 
-AnyGraph = Graph | v1beta1.DynamoGraphDeployment | v1alpha1.DynamoGraphDeployment | Mapping[str, Any]
+AnyGraph: TypeAlias = (
+    "Graph | v1beta1.DynamoGraphDeployment | v1alpha1.DynamoGraphDeployment | Mapping[str, Any]"
+)
 _COMPONENT_NAME = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?")
 _MAX_COMPONENTS = 25
 _TOLERANCE = 1.01
@@ -79,8 +83,7 @@ def _plain(graph: AnyGraph) -> tuple[Mapping[str, Any], Sequence[Mapping[str, An
         return api.to_dict(graph.dgd), graph.extras
     if isinstance(graph, Mapping):
         return graph, None
-    resource = api.to_v1beta1(graph)[0] if isinstance(graph, v1alpha1.DynamoGraphDeployment) else graph
-    return api.to_dict(resource), None
+    return api.to_dict(api.to_v1beta1(graph)[0]), None
 
 
 def _name_problems(dgd: Mapping[str, Any], components: Sequence[ComponentView]) -> Iterator[Problem]:

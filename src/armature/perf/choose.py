@@ -8,6 +8,7 @@ that no deployment checks stay `estimated`); the tables of the nearest GPU, scal
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import lru_cache
 from typing import Literal
 
 from armature.perf.calibration import calibrated, with_host
@@ -19,6 +20,7 @@ from armature.perf.silicon import NoSiliconData, SiliconEstimator, StepCache
 __all__ = ["AutoEstimator", "Kind", "estimator_for"]
 
 Kind = Literal["auto", "silicon", "roofline"]
+_KEPT = 512
 
 
 class AutoEstimator:
@@ -29,8 +31,13 @@ class AutoEstimator:
     def __init__(self, cache: StepCache | None = None) -> None:
         self._silicon = SiliconEstimator(cache)
         self._roofline = RooflineEstimator()
+        self._kept = lru_cache(maxsize=_KEPT)(self._best)
 
     def engine(self, spec: EngineSpec) -> StepTimes:
+        """The same object for the same engine, so that what follows from it need be worked out once."""
+        return self._kept(spec)
+
+    def _best(self, spec: EngineSpec) -> StepTimes:
         try:
             return calibrated(self._silicon.engine(spec), spec)
         except NoSiliconData as error:

@@ -46,7 +46,7 @@ def advised(
             "dozen times. One backend, or fewer GPUs, make it possible."
         )
         return structs.replace(profile, notes=(*profile.notes, note))
-    ask = asker(estimator)
+    ask = asker(estimator, swept.engines.known)
     return structs.replace(
         profile, relaxations=relaxations(swept, ask), suggestions=nearest(swept, ask, catalogue)
     )

@@ -21,7 +21,8 @@ from armature.search.pareto import pareto_front
 from armature.search.pick import TOLERANCE, layout_keys
 from armature.search.profile import Candidate, Group, Margin, Number, Role
 from armature.search.question import Question
-from armature.search.surface import Surface
+from armature.search.spots import Spots, alike, joined
+from armature.search.surface import MakeSurface
 from armature.search.sweep import Points, Verdicts, worst_ratio
 from armature.workload.shape import Sla
 
@@ -36,14 +37,14 @@ SOURCES: tuple[Source, ...] = ("measured", "calibrated", "silicon", "estimated")
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """A whole sweep: what was asked, its engines, what became of their layouts, and their points. surfaces: what each
-    layout does at each batch; empty where that is too much to keep."""
+    """A whole sweep: what was asked, its engines, what became of their layouts, and their points. surfaces: make again
+    what each layout does at each batch, by the number that points have."""
 
     question: Question
     engines: Engines
     verdicts: Verdicts
     points: Points
-    surfaces: tuple[Surface, ...] = ()
+    surfaces: tuple[MakeSurface, ...] = ()
 
     @property
     def front_xy(self) -> tuple[Floats, Floats]:
@@ -58,21 +59,36 @@ class Swept:
     def candidates(self, rows: Sequence[int]) -> list[Candidate]:
         """The rows as Candidates; an id names layout, counts and batch."""
         chosen = self.points.take(np.array(rows, dtype=np.intp))
-        load = chosen.load
-        spreads: list[list[float] | None] = [None] * len(rows)
-        if load is not None and chosen.traced is not None:
-            # A gamma fit may cross itself where it has no spread at all; percentiles may not.
-            (ttft50, ttft95), (itl50, itl95) = quantiles(load, np.array([[0.5], [0.95]]))
-            fitted = np.stack([ttft50, np.maximum(ttft50, ttft95), itl50, np.maximum(itl50, itl95)], axis=1)
-            spreads = np.where(chosen.traced > 0.0, chosen.traced, fitted).tolist()
-        return [self._candidate(row, spread) for row, spread in zip(rows, spreads, strict=True)]
+        ratios = worst_ratio(chosen, self.question.sla).tolist()
+        spreads = self._spreads(chosen)
+        return [self._candidate(*each) for each in zip(rows, ratios, spreads, strict=True)]
 
     def candidate(self, row: int) -> Candidate:
         """One row as a Candidate, without percentiles: they take longer than all else."""
-        return self._candidate(row, None)
+        (ratio,) = worst_ratio(self.points.take(np.array([row])), self.question.sla).tolist()
+        return self._candidate(row, ratio, None)
 
-    def _candidate(self, row: int, spread: Sequence[float] | None) -> Candidate:
-        """spread: p50 and p95 of TTFT, then of ITL; None where only means are known."""
+    def _spreads(self, chosen: Points) -> list[list[float]] | list[None]:
+        """p50 and p95 of TTFT, then of ITL, of each point; None where only means are known."""
+        if chosen.surface is None or chosen.layout is None or chosen.column is None or chosen.traced is None:
+            return [None] * len(chosen)
+        groups: dict[tuple[object, ...], list[tuple[npt.NDArray[np.intp], Spots]]] = {}
+        for number in distinct(chosen.surface):
+            of = np.flatnonzero(chosen.surface == number)
+            spots = self.surfaces[number]().at(chosen.layout[of], chosen.column[of])
+            groups.setdefault(alike(spots), []).append((of, spots))
+        fitted = np.empty((len(chosen), 4))
+        for group in groups.values():
+            load = joined([spots for _, spots in group]).load()
+            # A gamma fit may cross itself where it has no spread at all; percentiles may not.
+            (ttft50, ttft95), (itl50, itl95) = quantiles(load, np.array([[0.5], [0.95]]))
+            figures = ttft50, np.maximum(ttft50, ttft95), itl50, np.maximum(itl50, itl95)
+            fitted[np.concatenate([of for of, _ in group])] = np.stack(figures, axis=1)
+        spreads: list[list[float]] = np.where(chosen.traced > 0.0, chosen.traced, fitted).tolist()
+        return spreads
+
+    def _candidate(self, row: int, ratio: float, spread: Sequence[float] | None) -> Candidate:
+        """ratio: the largest of predicted to target or asked to carried; spread: as `_spreads` has it."""
         points, osl = self.points, self.question.workload.osl
         main = self.engines.mains[int(points.main[row])]
         prefill = self.engines.prefills[int(points.prefill[row])] if points.prefill[row] >= 0 else None
@@ -87,7 +103,7 @@ class Swept:
         steps = max(osl - 1, 0)
         e2e = Number(*(t + steps * i for t, i in zip(_triple(ttft), _triple(itl), strict=True)))
         margins = _margins(self.question.sla, {"ttft_ms": ttft, "itl_ms": itl, "e2e_ms": e2e})
-        met = bool(worst_ratio(points.take(np.array([row])), self.question.sla)[0] <= 1.0 + TOLERANCE)
+        met = ratio <= 1.0 + TOLERANCE
         highs = {"ttft_ms": ttft.high, "itl_ms": itl.high, "e2e_ms": e2e.high}
         gpus = int(points.gpus[row])
         tokens_per_s = float(points.rate[row]) * osl
@@ -130,7 +146,7 @@ class Swept:
     def with_capacity(self, row: int, candidate: Candidate) -> Candidate:
         """The candidate of this row with the rate at which it breaks the SLA, and the headroom."""
         points = self.points
-        if points.load is None:
+        if points.surface is None:
             return candidate
         capacity = capacity_per_s(
             self.question,

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 
 from armature.hardware.inventory import Pool
 from armature.perf.estimate import Backend
@@ -19,10 +20,10 @@ from armature.search.operating import Engine
 from armature.search.placement import Counts, pair_counts, worker_counts, worker_slots
 from armature.search.question import Question
 from armature.search.space import can_hand_over
-from armature.search.surface import Sender, Surface, agg_surface, disagg_surface, sender
+from armature.search.surface import MakeSurface, Sender, Surface, agg_surface, disagg_surface, sender
 from armature.search.sweep import Verdicts
 
-__all__ = ["considered", "considered_text", "pair_counts_of", "surfaces"]
+__all__ = ["considered", "considered_text", "pair_counts_of", "surface_makers", "surfaces"]
 
 ROWS_AT_ONCE = 1024
 """Layouts of one surface: as many as keep its arrays in a core's cache; one pair of kinds may have more."""
@@ -40,15 +41,23 @@ WORDS = {
 
 def surfaces(question: Question, engines: Engines) -> Iterator[Surface]:
     """All that can exist of the engines, aggregated layouts first."""
+    return (make() for make in surface_makers(question, engines))
+
+
+def surface_makers(question: Question, engines: Engines) -> Iterator[MakeSurface]:
+    """What makes each of `surfaces`, as often as it is asked."""
     workload = question.workload
     for index, engine in enumerate(engines.mains):
-        yield agg_surface(index, engine, workload)
+        yield partial(agg_surface, index, engine, workload, engines.known)
     if workload.osl < 2:
         return  # nothing to decode
-    senders = [sender(i, engine, workload, question.facts) for i, engine in enumerate(engines.prefills)]
+    senders = [
+        sender(i, engine, workload, question.facts, engines.known)
+        for i, engine in enumerate(engines.prefills)
+    ]
     for index, decode in enumerate(engines.mains):
         for sides in _in_blocks(question, senders, decode):
-            yield disagg_surface(sides, index, decode, workload)
+            yield partial(disagg_surface, sides, index, decode, workload)
 
 
 def pair_counts_of(prefill: Engine, decode: Engine) -> Counts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from armature.errors import NothingFits
 from armature.hardware.inventory import Pool
@@ -11,6 +11,7 @@ from armature.model.memory import Fit, default_kv_dtype, fit
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, EngineSpec, Estimator
 from armature.perf.speculative import drafting
+from armature.search.known import Known
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.question import Question
 from armature.search.space import reaches, runs
@@ -37,15 +38,20 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """kinds: all of them. mains: engines of those that fit and are linked; prefills: of those that hold a prompt."""
+    """kinds: all of them. mains: engines of those that fit and are linked; prefills: of those that hold a prompt.
+    known: what has been worked out of the engines."""
 
     mains: Sequence[Engine]
     prefills: Sequence[Engine]
     kinds: Sequence[Kind]
+    known: Known = field(default_factory=Known, repr=False, compare=False)
 
 
-def engines_for(question: Question, estimator: Estimator) -> Engines:
-    """Every kind of worker, and engines of those that hold the model. Raises NothingFits when none does."""
+def engines_for(question: Question, estimator: Estimator, known: Known | None = None) -> Engines:
+    """Every kind of worker, and engines of those that hold the model. Raises NothingFits when none does.
+
+    known: what another sweep of the same estimator's engines worked out.
+    """
     mains: list[Engine] = []
     prefills: list[Engine] = []
     kinds: list[Kind] = []
@@ -68,7 +74,7 @@ def engines_for(question: Question, estimator: Estimator) -> Engines:
                     mains.append(Engine(backend, pool, p, kv_dtype, times, whole))
     if not mains:
         raise _nothing_fits(question)
-    return Engines(mains, prefills, kinds)
+    return Engines(mains, prefills, kinds, known or Known())
 
 
 def _reached(question: Question, pool: Pool, kv_dtype: str) -> list[tuple[Parallelism, Fit, Fit]]:

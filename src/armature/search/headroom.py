@@ -54,11 +54,10 @@ def layout_surface(
     """The surface of one layout alone."""
     workload, engine = question.workload, engines.mains[main]
     if prefill < 0:
-        surface = agg_surface(main, engine, workload)
+        surface = agg_surface(main, engine, workload, engines.known)
         return surface.take(surface.main_count == main_count)
     other = engines.prefills[prefill]
     counts = pair_counts_of(other, engine)
-    surface = disagg_surface(
-        [(sender(prefill, other, workload, question.facts), counts)], main, engine, workload
-    )
+    side = sender(prefill, other, workload, question.facts, engines.known)
+    surface = disagg_surface([(side, counts)], main, engine, workload)
     return surface.take((surface.main_count == main_count) & (surface.prefill_count == prefill_count))

@@ -16,6 +16,7 @@ from armature.model.facts import ModelFacts
 from armature.model.memory import Fit, kv_bytes_per_sequence
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import Backend, Floats, StepTimes
+from armature.perf.lattice import distinct
 from armature.perf.steptable import chunked_prefill_ms
 from armature.search.lane import Lane
 from armature.search.space import batch_grid
@@ -189,7 +190,7 @@ def prefill_lane(engine: Engine, workload: Workload) -> Lane:
 
 def _counts(most: float) -> Floats:
     """1, 2, 4, ... and `most`."""
-    return np.unique(np.append(np.minimum(2.0 ** np.arange(np.ceil(np.log2(max(most, 1.0)))), most), most))
+    return distinct(np.append(np.minimum(2.0 ** np.arange(np.ceil(np.log2(max(most, 1.0)))), most), most))
 
 
 def _lane(

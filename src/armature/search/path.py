@@ -11,19 +11,30 @@ Lindley 1952, "The theory of queues with a single server".
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
 from armature.perf.estimate import Floats
-from armature.search.operating import CHUNK_TOKENS, Engine, prefill_ms
+from armature.perf.lattice import distinct
+from armature.search.operating import CHUNK_TOKENS, Engine, moved_ms, prefill_ms
 from armature.search.space import batch_grid
 from armature.search.traced import prompt_costs, prompt_ms
 from armature.workload.requests import Requests
 from armature.workload.shape import Workload
 
-__all__ = ["Path", "PathOf", "agg_path", "agg_path_of", "first_tokens", "prompt_scale", "split_path"]
+__all__ = [
+    "Path",
+    "PathOf",
+    "agg_path",
+    "agg_path_of",
+    "first_tokens",
+    "prompt_scale",
+    "split_path",
+    "split_path_of",
+]
 
 ROUNDS = 4
 WARM_UP = 0.1
@@ -75,7 +86,7 @@ class _Pace:
     def of(cls, engine: Engine, requests: Requests) -> _Pace:
         tokens = np.maximum(requests.osl - 1.0, 0.0)
         context = float((tokens * (requests.isl + tokens / 2)).sum() / max(tokens.sum(), 1.0))
-        batch = np.unique(np.maximum(batch_grid(engine.max_batch), 1.0))
+        batch = distinct(np.maximum(batch_grid(engine.max_batch), 1.0))
         return cls(batch, engine.times.decode_ms(batch, max(context, 1.0)))
 
     def at(self, in_flight: Floats) -> Floats:
@@ -166,6 +177,23 @@ def split_path(
             count = (count + np.maximum(inside, 1.0)) / 2.0
         itl[mine] = (last - begin) / owed
     return _path(first_ms - arrive, itl, tokens)
+
+
+def split_path_of(senders: Mapping[int, tuple[Engine, float]], decode: Engine, isl: int) -> PathOf:
+    """`split_path` of a decode engine's layouts. senders: prefill engines by index, each with the bytes of a prompt of
+    `isl` tokens on each of its GPUs."""
+    known: dict[tuple[int, int], tuple[Requests, Floats]] = {}
+
+    def path(
+        requests: Requests, in_flight: float, *, prefill: int, servers: int, lanes: int, in_node: bool
+    ) -> Path:
+        (engine, held), key = senders[prefill], (prefill, servers)
+        if key not in known or known[key][0] is not requests:
+            known[key] = requests, first_tokens(engine, requests, servers)
+        moved = moved_ms(held, engine, decode, within_node=in_node) / isl
+        return split_path(decode, requests, known[key][1], lanes, moved)
+
+    return path
 
 
 def _path(ttft: Floats, itl: Floats, tokens: Floats) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from armature.perf.speculative import SpeculativeTimes
 from armature.perf.steptable import StepTable, sample
 from armature.search.binding import Binding, binding
 from armature.search.candidates import Swept, kept_rows
-from armature.search.considered import considered, surfaces
+from armature.search.considered import considered, surface_makers
 from armature.search.contrast import contrast
 from armature.search.curves import curves
 from armature.search.engines import Engines, engines_for
@@ -33,7 +34,7 @@ from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.question import Question, question_of
-from armature.search.surface import Surface
+from armature.search.surface import MakeSurface, Surface
 from armature.search.sweep import Points, Verdicts, concatenate, judged_points, points, worst_ratio
 from armature.workload.shape import Sla
 
@@ -43,7 +44,7 @@ if TYPE_CHECKING:  # a reader of files, which a search without one does not need
 __all__ = ["profile", "profile_for", "profile_of", "request_document", "step_table", "sweep", "sweep_again"]
 
 MOST_CELLS = 300_000
-"""Layouts times batches whose surfaces are kept for other targets: about 100 bytes each."""
+"""Layouts times batches whose surfaces are kept, at about 100 bytes each; the others are made again when needed."""
 
 
 def profile(
@@ -78,45 +79,47 @@ def sweep(
     question: Question, engines: Engines, *, keep: Callable[[Surface], npt.NDArray[np.bool_]] | None = None
 ) -> Swept:
     """Every layout of the engines at its operating point. keep: which of a surface's to predict; default all."""
-    return _swept(question, engines, lambda: _kept(question, engines, keep))
+    makers = surface_makers(question, engines)
+    return _swept(question, engines, makers if keep is None else (partial(_cut, m, keep) for m in makers))
 
 
 def sweep_again(swept: Swept, sla: Sla) -> Swept:
-    """The sweep under other targets, of the surfaces that it kept: what layouts do at each batch stays as it is."""
-    return _swept(replace(swept.question, sla=sla), swept.engines, lambda: swept.surfaces)
+    """The sweep under other targets, on the same surfaces: what layouts do at each batch stays as it is."""
+    return _swept(replace(swept.question, sla=sla), swept.engines, swept.surfaces)
 
 
-def _swept(question: Question, engines: Engines, made: Callable[[], Iterable[Surface]]) -> Swept:
+def _swept(question: Question, engines: Engines, makers: Iterable[MakeSurface]) -> Swept:
     verdicts, parts = Verdicts(), []
-    kept: list[Surface] = []
+    again: list[MakeSurface] = []
     cells = 0
-    for surface in made():  # large: one at a time
+    for number, make in enumerate(makers):  # large: one at a time
+        surface = make()
         found, judged = judged_points(surface, question.workload, question.sla)
-        parts.append(found)
+        parts.append(found.numbered(number))
         verdicts += judged
         cells += surface.cells
-        if cells > MOST_CELLS:
-            kept.clear()
-        else:
-            kept.append(surface)
+        again.append(make if cells > MOST_CELLS else partial(_same, surface))
     found = concatenate(parts)
     if len(found) and not question.loaded and not verdicts.meet_everything and question.sla.targets:
-        found = concatenate([found, *_closest(question, found, kept or made())])
-    return Swept(question, engines, verdicts, found, tuple(kept))
+        found = concatenate([found, *_closest(question, found, again)])
+    return Swept(question, engines, verdicts, found, tuple(again))
 
 
-def _kept(
-    question: Question, engines: Engines, keep: Callable[[Surface], npt.NDArray[np.bool_]] | None
-) -> Iterable[Surface]:
-    for surface in surfaces(question, engines):
-        yield surface if keep is None else surface.take(keep(surface))
+def _cut(make: MakeSurface, keep: Callable[[Surface], npt.NDArray[np.bool_]]) -> Surface:
+    surface = make()
+    return surface.take(keep(surface))
 
 
-def _closest(question: Question, found: Points, among: Iterable[Surface]) -> Iterable[Points]:
+def _same(surface: Surface) -> Surface:
+    return surface
+
+
+def _closest(question: Question, found: Points, makers: Iterable[MakeSurface]) -> Iterable[Points]:
     """Where nothing meets the targets: what would meet them, were they as much looser as the least miss asks for."""
     least = (1.0 + EQUAL) * float(worst_ratio(found, question.sla).min())
     sla = question.sla.loosened(least)
-    return (points(surface, question.workload, sla) for surface in among)
+    for number, make in enumerate(makers):
+        yield points(make(), question.workload, sla).numbered(number)
 
 
 def profile_of(swept: Swept, order: npt.NDArray[np.intp] | None = None) -> Profile:

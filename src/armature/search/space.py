@@ -7,6 +7,7 @@ spans at most four nodes, a dense one a single node; where that holds no model, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
 
@@ -88,9 +89,11 @@ def can_hand_over(backend: Backend, prefill: Parallelism, decode: Parallelism) -
     return backend != "sglang" or decode.pp in (1, prefill.pp)
 
 
+@lru_cache(maxsize=1024)
 def batch_grid(largest: int) -> Floats:
     """Batch sizes to evaluate: every size to 16, then about 9 % apart, the largest included; before them shares of
-    one request: where one request at a time already keeps prefill busy, less than one is the load."""
+    one request: where one request at a time already keeps prefill busy, less than one is the load. Not to be written
+    to."""
     top = max(1, largest)
     steps = distinct(np.round(np.geomspace(16, max(16, top), 48)).astype(np.int64))
     sizes = np.concatenate([np.arange(1, 17), steps])

@@ -7,7 +7,7 @@ aggregated lane is a queue of prompts beside requests that decode (`load`). With
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -18,29 +18,22 @@ from armature.model.facts import ModelFacts
 from armature.model.memory import kv_bytes_per_sequence
 from armature.perf.estimate import Floats, host_ms
 from armature.perf.queueing import MAX_UTILISATION
+from armature.search.known import Known, batches, mixed_lane, own_stream
 from armature.search.lane import Lane
-from armature.search.load import (
-    Load,
-    decoding_only,
-    first_token_of,
-    found_in_flight,
-    load_of,
-    rate_at,
-)
+from armature.search.load import found_in_flight, rate_at
 from armature.search.operating import (
     Engine,
     agg_curve,
-    agg_lane,
     moved_ms,
     prefill_lane,
 )
-from armature.search.path import Path, PathOf, agg_path_of, first_tokens, prompt_scale, split_path
+from armature.search.path import Path, PathOf, agg_path_of, prompt_scale, split_path_of
 from armature.search.placement import Counts, worker_counts, worker_slots
-from armature.search.space import batch_grid
+from armature.search.spots import Spots
 from armature.workload.requests import Requests
 from armature.workload.shape import Workload
 
-__all__ = ["Ints", "Sender", "Surface", "agg_surface", "disagg_surface", "sender"]
+__all__ = ["Ints", "MakeSurface", "Sender", "Surface", "agg_surface", "disagg_surface", "sender"]
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
@@ -122,53 +115,32 @@ class Surface:
     def means(self) -> tuple[Floats, Floats]:
         """(TTFT, ITL), each (L, B); worked out once."""
         if not self._means:
-            ttft, itl = self._means_of_steps()
-            self._means.append((ttft + self.host_ms[:, None], itl))
+            ttft, itl = self._spots(lambda values: values, lambda values: values[:, None]).means()
+            self._means.append((ttft, np.broadcast_to(itl, self.rate.shape)))
         return self._means[0]
 
-    def _means_of_steps(self) -> tuple[Floats, Floats]:
-        shape = self.rate.shape
-        each = self.rate / self.servers[:, None]
-        if self.itl_ms is None:
-            load = load_of(self.lane, each, self.servers[:, None], self.in_flight, self.tokens)
-            return (
-                np.broadcast_to(load.first.own_ms + load.first.delay_ms, shape),
-                np.broadcast_to(load.between.mean_ms, shape),
-            )
-        if self.ttft_ms is not None:
-            return self.ttft_ms, self.itl_ms
-        beside = np.zeros(1) if self.split else self.in_flight
-        ttft = first_token_of(self.lane, each, self.servers[:, None], beside)
-        return np.broadcast_to(ttft, shape), self.itl_ms
+    def at(self, layout: Rows, position: Floats) -> Spots:
+        """Layouts at fractional columns. The queue is to be worked out at the point itself: it grows far too fast to be
+        interpolated between batches."""
+        return self._spots(lambda values: _at(values, layout, position), lambda values: values[layout])
 
-    def at(self, layout: Rows, position: Floats) -> tuple[Floats, Load]:
-        """(rate, latency) of layouts at fractional columns. The queue is worked out at the point itself: it grows far
-        too fast to be interpolated between batches."""
-        rate, load = self._at_steps(layout, position)
-        own_ms = load.first.own_ms + self.host_ms[layout]
-        return rate, replace(load, first=replace(load.first, own_ms=own_ms))
+    def _spots(self, of_cells: Callable[[Floats], Floats], of_layouts: Callable[[Floats], Floats]) -> Spots:
+        return Spots(
+            lane=self.lane.map(of_cells),
+            rate=of_cells(self.rate),
+            in_flight=of_cells(self.in_flight),
+            servers=of_layouts(self.servers),
+            decoders=of_layouts(self.decoders),
+            host_ms=of_layouts(self.host_ms),
+            slope_ms=of_cells(self.slope_ms[None]),
+            tokens=self.tokens,
+            split=self.split,
+            itl_ms=None if self.itl_ms is None else of_cells(self.itl_ms),
+            ttft_ms=None if self.ttft_ms is None else of_cells(self.ttft_ms),
+        )
 
-    def _at_steps(self, layout: Rows, position: Floats) -> tuple[Floats, Load]:
 
-        def between(values: Floats) -> Floats:
-            return _at(values, layout, position)
-
-        lane = self.lane.map(between)
-        rate, in_flight = between(self.rate), between(self.in_flight)
-        servers = self.servers[layout]
-        load = load_of(lane, rate / servers, servers, 0.0 if self.split else in_flight, self.tokens)
-        if self.itl_ms is None:
-            return rate, load
-        itl = between(self.itl_ms)
-        if self.split:
-            slope = np.interp(position, np.arange(len(self.batch)), self.slope_ms)
-            return rate, Load(load.first, decoding_only(itl, slope, self.decoders[layout], in_flight))
-        part = replace(load.between, mean_ms=itl, base_ms=np.minimum(load.between.base_ms, itl))
-        if self.ttft_ms is None:
-            return rate, Load(load.first, part)
-        ttft = between(self.ttft_ms)
-        own = np.minimum(load.first.own_ms, ttft)
-        return rate, Load(replace(load.first, own_ms=own, delay_ms=ttft - own), part)
+MakeSurface = Callable[[], Surface]
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,13 +154,17 @@ class Sender:
     kv_bytes_per_gpu: float
 
 
-def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
+def agg_surface(index: int, engine: Engine, workload: Workload, known: Known | None = None) -> Surface:
     """Aggregated layouts of one engine: 1, 2, ... replicas, as many as the pool holds; L may be 0."""
+    known = known or Known()
     slots = worker_slots(engine.pool)
     counts = worker_counts(slots, engine.gpus)
     servers = counts.astype(np.float64) * engine.lanes
-    batch = np.concatenate(([0.0], batch_grid(engine.max_batch)))
-    lane = _as_traced(agg_lane(engine, workload, batch), prompt_scale(engine, workload, servers))
+    batch = batches(engine)
+    free = workload.request_rate is None and workload.concurrency is None
+    stream = known.of(own_stream, engine, workload) if free else None
+    lane = known.of(mixed_lane, engine, workload) if stream is None else stream.lane
+    lane = _as_traced(lane, prompt_scale(engine, workload, servers))
     alone_ms = float(engine.times.decode_ms(1.0, workload.mean_context))
     tokens = float(max(workload.osl - 1, 0))
     unloaded = np.broadcast_to(lane.own_ms[:, 0], len(counts))
@@ -206,13 +182,14 @@ def agg_surface(index: int, engine: Engine, workload: Workload) -> Surface:
         busy = np.broadcast_to(np.concatenate(([0.0], curve.busy)), rate.shape)
         limit = np.full(len(counts), np.inf)
     else:
-        free = workload.request_rate is None
-        dealt = np.ones((1, 1)) if free else servers[:, None]
-        in_flight = found_in_flight(batch, dealt)
-        each = rate_at(lane, dealt, in_flight, tokens)
+        if stream is None:
+            in_flight = found_in_flight(batch, servers[:, None])
+            each = rate_at(lane, servers[:, None], in_flight, tokens)
+        else:
+            in_flight, each = stream.in_flight, stream.each
         rate = servers[:, None] * each
-        if free:
-            itl = np.broadcast_to(load_of(lane, each, dealt, in_flight, tokens).between.mean_ms, rate.shape)
+        if stream is not None:
+            itl = np.broadcast_to(stream.itl_ms, rate.shape)
         in_flight = np.broadcast_to(in_flight, rate.shape)
         busy = np.broadcast_to(each * lane.shared_ms[-1] / lane.room / 1000.0, rate.shape)
         if not tokens:  # nobody decodes; a time between tokens is only ever a figure of speech
@@ -258,10 +235,13 @@ def _as_traced(lane: Lane, scale: Floats | None) -> Lane:
     )
 
 
-def sender(index: int, engine: Engine, workload: Workload, facts: ModelFacts) -> Sender:
+def sender(
+    index: int, engine: Engine, workload: Workload, facts: ModelFacts, known: Known | None = None
+) -> Sender:
     """What layouts need to know of a prefill engine, worked out once."""
+    lane = (known or Known()).of(prefill_lane, engine, workload)
     held = kv_bytes_per_sequence(facts, engine.parallelism, workload.isl, engine.kv_dtype)
-    return Sender(index, engine, prefill_lane(engine, workload), float(held))
+    return Sender(index, engine, lane, float(held))
 
 
 def disagg_surface(
@@ -290,7 +270,7 @@ def disagg_surface(
     )
     transfer = np.where(in_node, near, far)[:, None]
 
-    batch = np.concatenate(([0.0], batch_grid(decode.max_batch)))
+    batch = batches(decode)
     tokens = float(max(workload.osl - 1, 1))
     step = decode.times.decode_ms(np.maximum(batch, 1.0), workload.mean_context)
     decoders = (d * decode.lanes).astype(np.float64)
@@ -337,24 +317,10 @@ def disagg_surface(
         tokens=tokens,
         split=True,
         itl_ms=np.broadcast_to(life / tokens, rate.shape),
-        path=_split_path_of(sides, decode, workload) if workload.requests is not None else None,
+        path=split_path_of({s.index: (s.engine, s.kv_bytes_per_gpu) for s, _ in sides}, decode, workload.isl)
+        if workload.requests is not None
+        else None,
     )
-
-
-def _split_path_of(sides: Sequence[tuple[Sender, Counts]], decode: Engine, workload: Workload) -> PathOf:
-    senders = {sender.index: sender for sender, _ in sides}
-    known: dict[tuple[int, int], tuple[Requests, Floats]] = {}
-
-    def path(
-        requests: Requests, in_flight: float, *, prefill: int, servers: int, lanes: int, in_node: bool
-    ) -> Path:
-        side, key = senders[prefill], (prefill, servers)
-        if key not in known or known[key][0] is not requests:
-            known[key] = requests, first_tokens(side.engine, requests, servers)
-        moved = moved_ms(side.kv_bytes_per_gpu, side.engine, decode, within_node=in_node) / workload.isl
-        return split_path(decode, requests, known[key][1], lanes, moved)
-
-    return path
 
 
 def _stacked(lanes: Sequence[Lane], sizes: Sequence[int]) -> Lane:

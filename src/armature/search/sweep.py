@@ -14,7 +14,6 @@ import numpy as np
 import numpy.typing as npt
 
 from armature.perf.estimate import Floats
-from armature.search.load import Between, FirstToken, Load
 from armature.search.surface import Ints, Surface
 from armature.workload.requests import Requests
 from armature.workload.shape import Sla, Workload
@@ -32,10 +31,10 @@ class Points:
     main: index of the aggregated or decode engine; prefill: index of the prefill engine, -1 when aggregated. stages:
     pipeline stages of the longest worker.
     batch: what a request finds in flight in its lane, itself included. rate (requests/s) and concurrency (requests) are
-    of the whole layout. served: share of the asked load that is carried (1 when all of it or none was asked). What
-    begins with first_ and between_ are the distributions of TTFT and ITL (`load`), None where only means are known.
-    traced: (rows, 4), p50 and p95 of TTFT, then of ITL, of a trace's own requests; zeros when the workload is no
-    trace's.
+    of the whole layout. served: share of the asked load that is carried (1 when all of it or none was asked).
+    surface, layout, column: where the row lies, the number of its surface in the sweep first; None where there is no
+    surface and only means are known. traced: (rows, 4), p50 and p95 of TTFT, then of ITL, of a trace's own requests;
+    zeros when the workload is no trace's.
     """
 
     main: Ints
@@ -53,28 +52,14 @@ class Points:
     unloaded_ttft_ms: Floats
     unloaded_itl_ms: Floats
     served: Floats
-    first_own_ms: Floats | None = None
-    first_delay_ms: Floats | None = None
-    first_idle_ms: Floats | None = None
-    first_delayed: Floats | None = None
-    first_shape: Floats | None = None
-    between_base_ms: Floats | None = None
-    between_mean_ms: Floats | None = None
-    between_met: Floats | None = None
-    between_first_ms: Floats | None = None
-    between_shape: Floats | None = None
-    between_most_ms: Floats | None = None
+    surface: Ints | None = None
+    layout: Ints | None = None
+    column: Floats | None = None
     traced: Floats | None = None
 
-    @property
-    def load(self) -> Load | None:
-        """TTFT and ITL of each row as distributions; None for points that are means alone."""
-        if self.first_own_ms is None:
-            return None
-        return Load(
-            FirstToken(*(getattr(self, f"first_{f.name}") for f in fields(FirstToken))),
-            Between(*(getattr(self, f"between_{f.name}") for f in fields(Between))),
-        )
+    def numbered(self, surface: int) -> Points:
+        """The points as those of the sweep's surface of this number."""
+        return replace(self, surface=np.full(len(self), surface))
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -134,7 +119,8 @@ def judged_points(
     position = np.minimum(_position(carried, asked), _position(surface.rate, surface.rate_limit))
     layout = np.arange(len(surface.gpus))
     served = np.minimum(_at(carried, layout, position) / asked, 1.0)
-    found = _rows(surface, workload, layout, position, np.where(served > 1.0 - 1e-9, 1.0, served))
+    served, spots = np.where(served > 1.0 - 1e-9, 1.0, served), surface.at(layout, position)
+    found = _rows(surface, workload, layout, position, served, spots.rate, *spots.means())
     if (
         workload.request_rate is None
     ):  # what is in flight goes by the latency, which is that of the point itself
@@ -178,7 +164,7 @@ def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tupl
     layouts, one = len(surface.gpus), int(np.searchsorted(surface.batch, 1.0))
     if not layouts:
         nothing = np.empty(0, dtype=np.intp)
-        return _rows(surface, workload, nothing, nothing.astype(np.float64), np.empty(0)), Verdicts()
+        return _rows(surface, workload, nothing, np.empty(0), *(np.empty(0) for _ in range(4))), Verdicts()
     ttft, itl = surface.means()
     e2e = ttft + max(workload.osl - 1, 0) * itl
     worst = _worst(sla, 1.0, ttft, itl, e2e)
@@ -197,14 +183,24 @@ def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tupl
     kept = usable[layout, column]
     _, unique = np.unique(layout[kept] * len(surface.batch) + column[kept], return_index=True)
     layout, column = layout[kept][unique], column[kept][unique]
-    found = _rows(surface, workload, layout, column.astype(np.float64), np.ones(len(layout)))
+    at = layout, column
+    found = _rows(
+        surface,
+        workload,
+        layout,
+        column.astype(np.float64),
+        np.ones(len(layout)),
+        surface.rate[at],
+        ttft[at],
+        itl[at],
+    )
     good = meets.any(axis=1)
     row = np.flatnonzero(~good)
-    at = missed[row].argmin(axis=1)
+    closest = row, missed[row].argmin(axis=1)
     served = np.asarray(
-        usable[row, at], dtype=np.float64
+        usable[closest], dtype=np.float64
     )  # prefill is too slow for any point: none is carried
-    verdicts = _verdicts(sla, served, ttft[row, at], itl[row, at], e2e[row, at])
+    verdicts = _verdicts(sla, served, ttft[closest], itl[closest], e2e[closest])
     return found, verdicts + Verdicts(meet_everything=int(good.sum()))
 
 
@@ -230,11 +226,16 @@ def _verdicts(sla: Sla, served: Floats, ttft_ms: Floats, itl_ms: Floats, e2e_ms:
 
 
 def _rows(
-    surface: Surface, workload: Workload, layout: npt.NDArray[np.intp], position: Floats, served: Floats
+    surface: Surface,
+    workload: Workload,
+    layout: npt.NDArray[np.intp],
+    position: Floats,
+    served: Floats,
+    rate: Floats,
+    ttft_ms: Floats,
+    itl_ms: Floats,
 ) -> Points:
-    rate, load = surface.at(layout, position)
-    ttft, itl = load.first.own_ms + load.first.delay_ms, load.between.mean_ms
-    e2e = ttft + max(workload.osl - 1, 0) * itl
+    e2e = ttft_ms + max(workload.osl - 1, 0) * itl_ms
     return Points(
         main=np.full(len(layout), surface.main),
         prefill=surface.prefill[layout],
@@ -245,14 +246,15 @@ def _rows(
         batch=np.interp(position, np.arange(len(surface.batch)), surface.batch),
         rate=rate,
         concurrency=rate * e2e / 1000.0,
-        ttft_ms=ttft,
-        itl_ms=itl,
+        ttft_ms=ttft_ms,
+        itl_ms=itl_ms,
         e2e_ms=e2e,
         unloaded_ttft_ms=surface.unloaded_ms[layout],
         unloaded_itl_ms=surface.unloaded_itl_ms[layout],
         served=served,
-        **{f"first_{f.name}": getattr(load.first, f.name) for f in fields(FirstToken)},
-        **{f"between_{f.name}": getattr(load.between, f.name) for f in fields(Between)},
+        surface=np.zeros(len(layout), dtype=np.int64),
+        layout=layout,
+        column=position,
         traced=np.zeros((len(layout), 4)),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from armature.perf.estimate import Floats, StepTimes
+from armature.perf.lattice import distinct
 from armature.workload.requests import Requests
 
 __all__ = ["PromptCosts", "prompt_costs", "prompt_ms"]
@@ -67,13 +68,13 @@ def _nodes(servers: Ints) -> Ints:
     """The numbers to work out: those of the asked that are nodes, and the nodes around the others."""
     high = np.searchsorted(_SERVERS, servers).clip(max=len(_SERVERS) - 1)
     low = np.searchsorted(_SERVERS, servers, side="right") - 1
-    return np.asarray(_SERVERS[np.unique(np.concatenate((low, high)))])
+    return np.asarray(_SERVERS[distinct(np.concatenate((low, high)))])
 
 
 def _own_curve(times: StepTimes, requests: Requests, chunk: float) -> tuple[Floats, Floats]:
     """(new tokens, milliseconds) of prompts of their own, chunk after chunk."""
-    tokens = np.unique(np.geomspace(1.0, float(requests.isl.max()), _NODES))
-    tokens = np.unique(np.concatenate((tokens, np.arange(chunk, tokens[-1], chunk)[:_NODES])))
+    tokens = distinct(np.geomspace(1.0, float(requests.isl.max()), _NODES))
+    tokens = distinct(np.concatenate((tokens, np.arange(chunk, tokens[-1], chunk)[:_NODES])))
     return tokens, _chunked(times, tokens, np.zeros_like(tokens), chunk)
 
 

@@ -14,6 +14,7 @@ from armature.perf.estimate import Estimator
 from armature.search.candidates import Swept
 from armature.search.engines import engines_for
 from armature.search.explain import layout_text
+from armature.search.known import Known
 from armature.search.pick import best_first
 from armature.search.profile import Candidate, Outcome
 from armature.search.question import Question
@@ -37,9 +38,10 @@ Ask = Callable[[Question], Swept]
 """Runs the search. Raises NothingFits as the search does."""
 
 
-def asker(estimator: Estimator) -> Ask:
-    """The search as a function of its question alone."""
-    return lambda question: sweep(question, engines_for(question, estimator))
+def asker(estimator: Estimator, known: Known | None = None) -> Ask:
+    """The search as a function of its question alone. known: what an earlier sweep with the estimator worked out."""
+    known = known or Known()
+    return lambda question: sweep(question, engines_for(question, estimator, known))
 
 
 def reusing(swept: Swept, ask: Ask) -> Ask:
@@ -51,7 +53,7 @@ def reusing(swept: Swept, ask: Ask) -> Ask:
             return ask(question)
         if question.loaded:
             return replace(swept, question=question)
-        return sweep_again(swept, question.sla) if swept.surfaces else ask(question)
+        return sweep_again(swept, question.sla)
 
     return answer
 

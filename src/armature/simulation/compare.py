@@ -110,7 +110,8 @@ def predicted(question: Question, engines: Engines, layout: Layout, rate: float)
     )
     surface = layout_surface(asked, engines, **layout.indices)
     points, verdicts = judged_points(surface, asked.workload, asked.sla)
-    return Swept(question=asked, engines=engines, verdicts=verdicts, points=points).candidates([0])[0]
+    (made,) = Swept(asked, engines, verdicts, points, (lambda: surface,)).candidates([0])
+    return made
 
 
 def compared(question: Question, engines: Engines, layout: Layout, stream: Stream, rate: float) -> list[Cell]:

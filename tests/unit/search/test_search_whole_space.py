@@ -26,7 +26,7 @@ from armature.model.memory import fit
 from armature.model.parallelism import Parallelism
 from armature.model.splits import splits
 from armature.perf.estimate import EngineSpec
-from armature.search import operating, surface
+from armature.search import known, operating
 from armature.search.considered import considered
 from armature.search.engines import engines_for
 from armature.search.operating import CHUNK_TOKENS, Engine
@@ -341,7 +341,7 @@ def random_question(seed: int) -> tuple[Question, FormulaEstimator]:
 def test_the_whole_space_equals_loops_over_it(seeds, monkeypatch):
     """Issue 4 §1. Each layout once in the counts; the same pick; the same front of what meets the targets."""
     monkeypatch.setattr(operating, "batch_grid", coarse_grid)
-    monkeypatch.setattr(surface, "batch_grid", coarse_grid)
+    monkeypatch.setattr(known, "batch_grid", coarse_grid)
     for seed in seeds:
         question, estimator = random_question(seed)
         sla = question.sla

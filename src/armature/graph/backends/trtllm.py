@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import yaml
-
 from armature.graph.backends.base import EngineAsk, EngineContainer, flag_list, graph_batches
 
 __all__ = ["CONFIG_PATH", "PREFIX", "SHARED_MEMORY", "container"]
@@ -25,6 +23,8 @@ _TOKENS_PER_BLOCK = 32  # default of `dynamo.trtllm --kv-block-size`
 
 def container(ask: EngineAsk) -> EngineContainer:
     """TensorRT-LLM's `tensor_parallel_size` is attention TP or, with attention DP, the number of ranks."""
+    import yaml  # the other engines write none
+
     group = ask.group
     file = f"{group.role}.yaml"
     flags = {

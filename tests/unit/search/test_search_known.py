@@ -1,0 +1,75 @@
+"""What is kept between sweeps changes how often something is worked out, never what is found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from search_ask import question
+from search_fakes import FormulaEstimator, pool
+
+from armature.perf.choose import AutoEstimator
+from armature.perf.estimate import EngineSpec
+from armature.search import rapid
+from armature.search.engines import engines_for
+from armature.search.known import Known
+from armature.search.rapid import profile_of, sweep
+from armature.search.relax import relaxations
+from armature.search.vary import asker
+
+TARGETS = {"ttft_ms": 900.0, "itl_ms": 20.0}
+
+
+class KeptEngines(FormulaEstimator):
+    """The same object for the same engine."""
+
+    def engine(self, spec):
+        kept = self.__dict__.setdefault("kept", {})
+        return kept.setdefault((spec.parallelism, spec.backend, spec.gpu.sku), super().engine(spec))
+
+
+def test_each_engine_and_each_length_is_worked_out_once():
+    asked = question(pool(4), sla=TARGETS)
+    engine = engines_for(asked, FormulaEstimator()).mains[0]
+    longer = replace(asked.workload, osl=asked.workload.osl + 1)
+    known, made = Known(), []
+
+    def work_out(engine, workload):
+        made.append((engine, workload))
+        return len(made)
+
+    faster = replace(engine, times=replace(engine.times))
+    asks = [(engine, asked.workload), (replace(engine), asked.workload), (engine, longer), (faster, longer)]
+    assert [known.of(work_out, *ask) for ask in asks] == [1, 1, 2, 3]
+    assert known.of(lambda *ask: "another", engine, longer) == "another"
+
+
+@pytest.mark.parametrize("load", [{}, {"request_rate": 3.0}, {"concurrency": 24.0}])
+def test_relaxations_are_the_same_with_what_the_first_sweep_knew(load):
+    asked, estimator = question(pool(4), sla=TARGETS, **load), KeptEngines()
+    swept = sweep(asked, engines_for(asked, estimator))
+    afresh = relaxations(swept, lambda varied: sweep(varied, engines_for(varied, FormulaEstimator())))
+    assert relaxations(swept, asker(estimator, swept.engines.known)) == afresh
+    assert afresh
+
+
+@pytest.mark.parametrize("sla", [TARGETS, {"ttft_ms": 1.0, "itl_ms": 1.0}])
+@pytest.mark.parametrize("load", [{}, {"request_rate": 3.0}])
+def test_surfaces_that_are_too_many_to_keep_are_made_again(monkeypatch, sla, load):
+    asked = question(pool(4), sla=sla, **load)
+    engines = engines_for(asked, FormulaEstimator())
+    kept = sweep(asked, engines)
+    monkeypatch.setattr(rapid, "MOST_CELLS", 0)
+    again = sweep(asked, engines)
+    assert kept.surfaces[0]() is kept.surfaces[0]()
+    assert again.surfaces[0]() is not again.surfaces[0]()
+    assert profile_of(again) == profile_of(kept)
+
+
+def test_the_estimator_gives_one_engine_once():
+    asked = question(pool(4))
+    estimator = AutoEstimator()
+    first, second = (engines_for(asked, estimator).mains[0] for _ in range(2))
+    assert first.times is second.times
+    spec = EngineSpec(asked.facts, first.pool.gpu, first.backend, first.parallelism, "bf16")
+    assert estimator.engine(spec) is estimator.engine(replace(spec))
