@@ -28,7 +28,17 @@ sys.path.insert(0, str(Path(__file__).parent))
 from accuracy.fit import Sample, fit, samples_of, split
 from accuracy.predict import Engines
 from accuracy.rows import Row, read_rows
-from accuracy.score import Predictions, cells, constant_width, joined, percent, predictions, summary
+from accuracy.score import (
+    ENOUGH,
+    Predictions,
+    beside_constant,
+    cells,
+    constant_width,
+    joined,
+    percent,
+    predictions,
+    summary,
+)
 from accuracy.tables import beside_library, other_splits, table, transfer_table
 from accuracy.transfer import transfers
 
@@ -145,32 +155,36 @@ def bands_of(held: Predictions, half: Sample, head: dict[str, float]) -> list[st
     lines = [
         "",
         "80 % bands on the held-out half: share of measurements inside (aim 75-88 %)",
-        "  engine mode      n   TTFT   TPOT",
+        "  engine mode      n groups   TTFT   TPOT",
     ]
-    per = cells(held.rows, ("backend", "mode"))
-    for (engine, mode), at in per.items():
-        inside = summary(held.take(at))
+    for (engine, mode), at in cells(held.rows, ("backend", "mode")).items():
+        part = held.take(at)
+        groups = len({row.group for row in part.rows})
+        shares = [float(part.inside(what).mean()) for what in ("ttft", "tpot")]
+        outside = any(not 0.75 <= share <= 0.88 for share in shares)
+        remark = "  too few to judge" if len(at) < ENOUGH else "  OUTSIDE" if outside else ""
         lines.append(
-            f"  {engine:6s} {mode:6s} {len(at):5d} {percent(inside['ttft_inside'])} {percent(inside['tpot_inside'])}"
+            f"  {engine:6s} {mode:6s} {len(at):5d} {groups:6d} {percent(shares[0])} {percent(shares[1])}{remark}"
         )
     lines.append(
-        f"  {'all':13s} {len(held.rows):5d} {percent(head['ttft_inside'])} {percent(head['tpot_inside'])}"
+        f"  {'all':13s} {len(held.rows):5d} {len({row.group for row in held.rows}):6d}"
+        f" {percent(head['ttft_inside'])} {percent(head['tpot_inside'])}"
     )
-    raw = {
-        what: np.log(half.measured(f"{what}_ms") / half.predicted(f"{what}_ms")) for what in ("ttft", "tpot")
-    }
-    for what, log in (("ttft", held.ttft), ("tpot", held.tpot)):
-        each = max(
-            2 * float(np.quantile(np.abs(log[at]), min(0.75, 1.0))) for at in per.values() if len(at) >= 15
-        )
-        head[f"{what}_constant"] = constant_width(log, head[f"{what}_inside"])
-        head[f"{what}_constant_each"] = each
-        head[f"{what}_constant_raw"] = constant_width(raw[what], head[f"{what}_inside"])
-        lines.append(
-            f"  mean log width of {what.upper()} bands {head[f'{what}_width']:.2f}; one ratio of equal coverage: "
-            f"{head[f'{what}_constant_raw']:.2f} round the tables' answer, {head[f'{what}_constant']:.2f} round ours "
-            f"({each:.2f} to cover 75 % of every engine and mode)"
-        )
+    lines += [
+        "",
+        "Bands beside one constant ratio round the same estimates, chosen in hindsight (mean log width)",
+    ]
+    for what in ("ttft", "tpot"):
+        f = beside_constant(held, what)
+        tables = np.log(half.measured(f"{what}_ms") / half.predicted(f"{what}_ms"))
+        f["constant_raw"] = constant_width(tables, head[f"{what}_inside"])
+        head |= {f"{what}_{name}": value for name, value in f.items()}
+        lines += [
+            f"  {what.upper()} bands {f['width']:.2f}; constant {f['constant']:.2f} to cover as many,"
+            f" {f['constant_each']:.2f} to cover {percent(f['least']).strip()} of each engine and mode, as they do;"
+            f" {f['constant_raw']:.2f} round the tables' answers",
+            f"       interval score {f['score']:.2f}, of the constant {f['constant_score']:.2f} (less is better)",
+        ]
     return lines
 
 

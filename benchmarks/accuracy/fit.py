@@ -1,13 +1,17 @@
 """The correction, fitted: step factors and host times per engine, and bands from residuals of groups left out.
 
 A group is a model on a system; in the correction every group weighs as the square root of its measurements, so that a
-model measured a hundred times does not speak for all. Loss: pseudo-Huber of log(measured / predicted). In the bands
-every measurement weighs the same: a band is a statement about deployments.
+model measured a hundred times does not speak for all. Loss: pseudo-Huber of log(measured / predicted).
+
+Bands leave out twice. Residuals are of fits without their group. Their quantiles, a ridge regression on few features
+(Koenker and Bassett 1978), give the shape of the bounds; how far a residual lies beyond bounds that were fitted without
+its group gives the one factor that makes them hold COVERAGE (cross-conformal prediction, Vovk 2015, with groups for
+folds). In both every measurement weighs the same: a band is a statement about deployments.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -17,16 +21,17 @@ import numpy.typing as npt
 from accuracy.predict import Answer, Engines, answer, prompt_ms
 from accuracy.rows import Row
 from armature.errors import ArmatureError
-from armature.perf.calibration import BandFit, Calibration, features
+from armature.perf.calibration import LEAST_BAND, SHORT_ITL_MS, BandFit, Calibration, features
 
-__all__ = ["Sample", "fit", "fit_half", "samples_of", "split"]
+__all__ = ["Sample", "above", "fit", "samples_of", "split", "under"]
 
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 ENGINES = ("vllm", "sglang", "trtllm")
-COVERAGE = 0.81
-"""Share of left-out residuals inside the fitted bands: 80 % nominal, and a little for groups unlike any seen."""
-FOLDS = 4
+COVERAGE = 0.8
+"""Share of left-out residuals inside bands that were fitted without their group."""
+RIDGE = 100.0
+"""What holds an engine's or a mode's bounds near everybody's: as much as some hundred measurements say otherwise."""
 SOFT = 0.15, 0.3
 """Where the loss turns from square to straight, for TPOT and TTFT: about the median error of each."""
 
@@ -113,13 +118,13 @@ def split(rows: Sequence[Row], seed: str = "") -> Mask:
 def fit(sample: Sample) -> Calibration:
     """Factors, host times and bands from a sample."""
     factor, host, burst = _coefficients(sample)
-    left_out = _left_out_residuals(sample)
-    bands = [_band_fit(sample, residual) for residual in left_out]
+    ttft, tpot = _left_out_residuals(sample)
+    log_ttft, log_itl = _log_above(sample, factor, host)
     return Calibration(
         step_factor=dict(zip(ENGINES, np.round(factor, 4).tolist(), strict=True)),
         host_ms=dict(zip(ENGINES, np.round(host, 1).tolist(), strict=True)),
-        ttft=bands[0],
-        itl=bands[1],
+        ttft=_band_fit(sample, ttft, log_ttft),
+        itl=_band_fit(sample, tpot, log_itl),
         donor_prefill=(0.0, 0.0),
         donor_decode=(0.0, 0.0),
         burst=round(burst, 4),
@@ -185,63 +190,86 @@ def corrected(sample: Sample, factor: Floats, host: Floats, burst: float) -> tup
 
 def under(sample: Sample, fitted: Calibration) -> tuple[Floats, Floats]:
     """TTFT and TPOT of a sample under fitted coefficients."""
+    return corrected(sample, *_of_engines(fitted), fitted.burst)
+
+
+def above(sample: Sample, fitted: Calibration) -> tuple[Floats, Floats]:
+    """What a sample's bands go by (`Band.above`): TTFT over that of an empty server, ITL over a short one."""
+    ttft, itl = _log_above(sample, *_of_engines(fitted))
+    return np.exp(ttft), np.exp(itl)
+
+
+def _of_engines(fitted: Calibration) -> tuple[Floats, Floats]:
     factor, host = (np.array([of[name] for name in ENGINES]) for of in (fitted.step_factor, fitted.host_ms))
-    return corrected(sample, factor, host, fitted.burst)
+    return factor, host
+
+
+def _log_above(sample: Sample, factor: Floats, host: Floats) -> tuple[Floats, Floats]:
+    alone = sample.prompt_ms * factor[sample.engine] + host[sample.engine]
+    ttft, itl = corrected(sample, factor, host, 0.0)  # the burst is of how it was measured: no plan has it
+    return np.maximum(np.log(ttft / alone), 0.0), np.maximum(np.log(itl / SHORT_ITL_MS), 0.0)
 
 
 def _left_out_residuals(sample: Sample) -> tuple[Floats, Floats]:
-    """log(measured / predicted) of TTFT and TPOT, each from a fit without a quarter of the groups, its own in it."""
-    groups = np.unique(sample.group)
-    order = sorted(
-        groups,
-        key=lambda g: sha256(str(sample.rows[int(np.argmax(sample.group == g))].group).encode()).digest(),
-    )
-    fold = {group: at % FOLDS for at, group in enumerate(order)}
-    mine = np.array([fold[group] for group in sample.group])
+    """log(measured / predicted) of TTFT and TPOT, each from a fit without its group."""
     ttft, tpot = np.zeros(len(sample)), np.zeros(len(sample))
-    for at in range(FOLDS):
-        out = mine == at
-        if out.any():
-            t, d = corrected(sample.take(out), *_coefficients(sample.take(~out)))
-            ttft[out], tpot[out] = (
-                np.log(sample.measured("ttft_ms")[out] / t),
-                np.log(sample.measured("tpot_ms")[out] / d),
-            )
+    for group in np.unique(sample.group):
+        out = sample.group == group
+        t, d = corrected(sample.take(out), *_coefficients(sample.take(~out)))
+        ttft[out] = np.log(sample.measured("ttft_ms")[out] / t)
+        tpot[out] = np.log(sample.measured("tpot_ms")[out] / d)
     return ttft, tpot
 
 
 NAMES = ("one", "vllm", "sglang", "dp", "disagg")
 
 
-def _band_fit(sample: Sample, residual: Floats) -> BandFit:
-    """Scale by feature (ridge on log |residual|), then the shortest interval that holds COVERAGE of what is left."""
+def _band_fit(sample: Sample, residual: Floats, log_above: Floats) -> BandFit:
+    """Bounds by feature, and on the low side by `log_above`, that hold COVERAGE of the residuals of groups they have
+    not seen. Which tail is the longer is read off the shortest interval of all residuals."""
     have = [
         features(row.backend, bool(dp), bool(s))
         for row, dp, s in zip(sample.rows, sample.dp, sample.split, strict=True)
     ]
     x = np.array([[name in holding for name in NAMES] for holding in have], dtype=np.float64)
-    prior = np.diag([0.2] + [60.0] * (len(NAMES) - 1))
-    log_scale = np.linalg.solve(x.T @ x + prior, x.T @ np.log(np.abs(residual) + 0.05))
-    low, high = _shortest(residual / np.exp(x @ log_scale), np.ones(len(residual)), COVERAGE)
-    return BandFit(
-        round(low, 4), round(high, 4), dict(zip(NAMES, np.round(log_scale, 4).tolist(), strict=True))
-    )
+    below = float(np.mean(residual < _shortest(residual, COVERAGE)[0]))
+
+    def terms(of: Mask) -> tuple[Floats, Floats, float]:
+        wide = np.column_stack([x[of], log_above[of]])
+        # No further than the estimate rises: its lower end would fall as it does.
+        fall = float(np.clip(-_quantile_terms(wide, residual[of], below)[-1], 0.0, 1.0))
+        low = _quantile_terms(x[of], residual[of] + fall * log_above[of], below)
+        return low, _quantile_terms(x[of], residual[of], below + COVERAGE), fall
+
+    beyond = np.zeros(len(sample))
+    for group in np.unique(sample.group):
+        out = sample.group == group
+        low, high, fall = terms(~out)
+        down = np.minimum(x[out] @ low, -LEAST_BAND) - fall * log_above[out]
+        up = np.maximum(x[out] @ high, LEAST_BAND)
+        beyond[out] = residual[out] / np.where(residual[out] < 0, down, up)
+    low, high, fall = terms(np.ones(len(sample), dtype=bool))
+    scale = float(np.quantile(beyond, COVERAGE))
+    named = (dict(zip(NAMES, np.round(scale * side, 4).tolist(), strict=True)) for side in (low, high))
+    return BandFit(*named, fall=round(min(scale * fall, 1.0), 4))
 
 
-def _shortest(values: Floats, weight: Floats, share: float) -> tuple[float, float]:
-    """The shortest interval that holds `share` of the weight."""
-    order = np.argsort(values)
-    values, upto = values[order], np.cumsum(weight[order]) / weight.sum()
-    before = np.concatenate(([0.0], upto[:-1]))
-    end = np.searchsorted(upto, before + share - 1e-9)
-    width = np.where(end < len(values), values[np.minimum(end, len(values) - 1)] - values, np.inf)
-    at = int(np.argmin(width))
-    return float(values[at]), float(values[min(int(end[at]), len(values) - 1)])
+def _quantile_terms(x: Floats, values: Floats, share: float) -> Floats:
+    """`b` so that `x @ b` is the quantile `share` of values, with a ridge on the features of `NAMES` but the first: the
+    check loss by its quadratic majoriser (Hunter and Lange 2000)."""
+    ridge = np.full(x.shape[1], 1e-3)
+    ridge[1 : len(NAMES)] = RIDGE
+    found = np.zeros(x.shape[1])
+    found[0] = np.quantile(values, share)
+    for _ in range(40):
+        weight = 0.5 / (0.01 + np.abs(values - x @ found))
+        found = np.linalg.solve((x.T * weight) @ x + np.diag(ridge), x.T @ (weight * values + share - 0.5))
+    return found
 
 
-def fit_half(
-    sample: Sample, seed: str = "", choose: Callable[[Sequence[Row], str], Mask] = split
-) -> tuple[Calibration, Mask]:
-    """The fit on one half of the groups, and the mask of the other half."""
-    mine = choose(sample.rows, seed)
-    return fit(sample.take(mine)), ~mine
+def _shortest(values: Floats, share: float) -> tuple[float, float]:
+    """The shortest interval that holds `share` of the values."""
+    values = np.sort(values)
+    count = int(np.ceil(share * len(values)))
+    at = int(np.argmin(values[count - 1 :] - values[: len(values) - count + 1]))
+    return float(values[at]), float(values[at + count - 1])

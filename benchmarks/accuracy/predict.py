@@ -52,8 +52,6 @@ class Answer:
     ttft_ms: float
     tpot_ms: float
     source: Source
-    ttft_band: tuple[float, float] = (1.0, 1.0)
-    tpot_band: tuple[float, float] = (1.0, 1.0)
 
 
 class Engines:

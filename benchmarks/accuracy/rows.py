@@ -5,6 +5,7 @@ What the columns mean, learnt from the file itself (`docs/accuracy.md` tells it 
 - `silicon_concurrency` in the source column is the number of requests always in flight, over the whole deployment.
 - A row says `tp N, ep M`: N GPUs. The degrees of many rows are a product of that (`tp 64, moe 8 x 8` is TP 8 with EP 8;
   `tp 4, attention-DP 4, EP 16` is four ranks with EP 4), so the id's `tpN_epM` goes first where it is there.
+- Dense models have no ranks, so where a row's concurrency is a multiple of its batch, so many replicas ran.
 - Many rows are the same run twice or three times, under the names of the dumps they came through, and DeepSeek-R1's
   also as DeepSeek-V3: `run` is one key for all of them, and a model and its renamed twin are one group.
 - Disaggregated rows mostly leave out how many workers ran: it is taken from a twin of the same run that says so, else
@@ -109,6 +110,8 @@ def _row(raw: Mapping[str, str]) -> Row:
         concurrency = 0.0
     if concurrency <= 0:
         deployment, cause = None, "concurrency not recorded"
+    elif deployment and raw["mode"] == "agg" and is_dense(raw["model_path"]):
+        deployment = replace(deployment, count=max(round(concurrency / float(raw["batch_size"] or 1)), 1))
     family = family_of(raw["model_path"])
     run = (
         family,

@@ -1,4 +1,8 @@
-"""Scores of predictions against measurements: error, bias, bands, order. Pure arithmetic on arrays."""
+"""Scores of predictions against measurements: error, bias, bands, order. Pure arithmetic on arrays.
+
+Bands are compared with one constant ratio, `estimate / r .. estimate * r`, the same for every engine, mode and load,
+its `r` chosen in hindsight on the very measurements it is judged by: the band of somebody who knew the answer.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from accuracy.fit import Sample, under
+from accuracy.fit import Sample, above, under
 from accuracy.rows import Row
 from armature.perf.calibration import Calibration, band
 
 __all__ = [
+    "ENOUGH",
     "Predictions",
+    "beside_constant",
+    "by_engine",
     "cells",
     "constant_width",
+    "interval_score",
     "joined",
     "order_share",
     "percent",
@@ -27,6 +35,8 @@ __all__ = [
 Floats = npt.NDArray[np.float64]
 REPEAT = 1.05
 """Two measurements nearer than this are a tie: a run repeated differs by 9 % in TPOT at the 80th percentile."""
+ENOUGH = 30
+"""Measurements of an engine and mode that a share of them says something about: 80 % of fewer is 80 +- 7 % at best."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +48,11 @@ class Predictions:
     tpot: Floats
     ttft_band: tuple[Floats, Floats]
     tpot_band: tuple[Floats, Floats]
+
+    def inside(self, what: str) -> npt.NDArray[np.bool_]:
+        """Whether each measurement of `ttft` or `tpot` is within its band."""
+        log, (low, high) = getattr(self, what), getattr(self, f"{what}_band")
+        return np.asarray((log >= low) & (log <= high))
 
     def take(self, chosen: Sequence[int]) -> Predictions:
         at = np.array(chosen, dtype=np.intp)
@@ -54,10 +69,10 @@ def predictions(sample: Sample, fitted: Calibration) -> Predictions:
     """What `fitted` predicts for a sample."""
     ttft, tpot = under(sample, fitted)
     bounds = []
-    for of in (fitted.ttft, fitted.itl):
+    for of, ratios in zip((fitted.ttft, fitted.itl), above(sample, fitted), strict=True):
         found = [
-            band(of, row.backend, bool(dp), split=row.mode == "disagg")
-            for row, dp in zip(sample.rows, sample.dp, strict=True)
+            band(of, row.backend, bool(dp), split=row.mode == "disagg").above(ratio)
+            for row, dp, ratio in zip(sample.rows, sample.dp, ratios.tolist(), strict=True)
         ]
         bounds.append((np.log([b.low for b in found]), np.log([b.high for b in found])))
     return Predictions(
@@ -74,12 +89,11 @@ def summary(found: Predictions) -> dict[str, float]:
     figures: dict[str, float] = {"n": float(len(found.rows))}
     for name, log, bounds in (("ttft", found.ttft, found.ttft_band), ("tpot", found.tpot, found.tpot_band)):
         error = np.abs(np.expm1(-log))
-        inside = (log >= bounds[0]) & (log <= bounds[1])
         figures |= {
             f"{name}_median": float(np.median(error)),
             f"{name}_mean": float(np.mean(error)),
             f"{name}_bias": float(np.exp(np.median(-log))),
-            f"{name}_inside": float(inside.mean()),
+            f"{name}_inside": float(found.inside(name).mean()),
             f"{name}_width": float(np.mean(bounds[1] - bounds[0])),
         }
         right, pairs = order_share(found.rows, f"{name}_ms", -log)
@@ -108,6 +122,36 @@ def order_share(rows: Sequence[Row], what: str, log_ratio: Floats) -> tuple[floa
 def constant_width(log: Floats, inside: float) -> float:
     """Log width of the one constant ratio to either side of the estimate that covers the share `inside`."""
     return 2.0 * float(np.quantile(np.abs(log), inside))
+
+
+def interval_score(log: Floats, low: Floats | float, high: Floats | float) -> float:
+    """Mean log width of 80 % bands, and ten times what each miss is beyond its band: least where both bounds are the
+    true 10th and 90th percentiles (Gneiting and Raftery 2007)."""
+    missed = np.maximum(low - log, 0.0) + np.maximum(log - high, 0.0)
+    return float(np.mean(high - low + 10.0 * missed))
+
+
+def by_engine(found: Predictions) -> dict[tuple[str, ...], list[int]]:
+    """Indices by engine and mode, of those with measurements enough."""
+    return {key: at for key, at in cells(found.rows, ("backend", "mode")).items() if len(at) >= ENOUGH}
+
+
+def beside_constant(found: Predictions, what: str) -> dict[str, float]:
+    """Mean log width and interval score of the bands of `ttft` or `tpot`, and of one constant ratio that covers as many
+    measurements; and the width of the one that covers, in the engine and mode it covers worst, as many as the bands do
+    in the one that they cover worst (least)."""
+    log, (low, high), inside = getattr(found, what), getattr(found, f"{what}_band"), found.inside(what)
+    constant = constant_width(log, float(inside.mean()))
+    parts = by_engine(found).values()
+    least = min(float(inside[at].mean()) for at in parts)
+    return {
+        "width": float(np.mean(high - low)),
+        "score": interval_score(log, low, high),
+        "constant": constant,
+        "constant_score": interval_score(log, -constant / 2, constant / 2),
+        "least": least,
+        "constant_each": max(constant_width(log[at], least) for at in parts),
+    }
 
 
 def cells(rows: Sequence[Row], names: Iterable[str]) -> dict[tuple[str, ...], list[int]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,15 +11,20 @@ import numpy as np
 from accuracy.fit import Sample, fit, split
 from accuracy.library import installed, library_answer
 from accuracy.predict import Answer, Engines
-from accuracy.score import cells, joined, percent, predictions, summary
+from accuracy.score import beside_constant, by_engine, cells, joined, percent, predictions, summary
 from accuracy.transfer import Transfer
 
 __all__ = ["beside_library", "other_splits", "table", "transfer_table"]
 
-OVER_SPLITS = tuple(
-    f"{what}_{figure}"
-    for what in ("ttft", "tpot")
-    for figure in ("median", "mean", "bias", "inside", "order")
+OVER_SPLITS = (
+    "ttft_median",
+    "ttft_bias",
+    "ttft_inside",
+    "ttft_order",
+    "tpot_median",
+    "tpot_mean",
+    "tpot_inside",
+    "tpot_order",
 )
 
 
@@ -43,26 +49,27 @@ def table(record: dict[str, object]) -> list[str]:
 
 
 def other_splits(sample: Sample, count: int) -> tuple[dict[str, object], list[str]]:
-    """The headline on other random halves of the groups: mean, least and most."""
-    found = []
+    """The headline, and what bands cover and cost, on other random halves of the groups: mean, least and most."""
+    found: dict[str, list[float]] = defaultdict(list)
     for seed in range(count):
         mine = split(sample.rows, str(seed))
-        found.append(summary(predictions(sample.take(~mine), fit(sample.take(mine)))))
+        held = predictions(sample.take(~mine), fit(sample.take(mine)))
+        figures = summary(held)
+        for name in OVER_SPLITS:
+            found[name].append(figures[name])
+        for what in ("ttft", "tpot"):
+            f = beside_constant(held, what)
+            found[f"{what}_width / constant"].append(f["width"] / f["constant"])
+            found[f"{what}_width / each"].append(f["width"] / f["constant_each"])
+            found[f"{what}_score / constant"].append(f["score"] / f["constant_score"])
+            for key, at in by_engine(held).items():
+                found[f"{what}_inside {' '.join(key)}"].append(float(held.inside(what)[at].mean()))
     lines = ["", f"{count} other halves: mean (least to most)"]
     record: dict[str, object] = {"count": count}
-    for name in (
-        "ttft_median",
-        "ttft_bias",
-        "ttft_inside",
-        "ttft_order",
-        "tpot_median",
-        "tpot_mean",
-        "tpot_inside",
-        "tpot_order",
-    ):
-        values = [f[name] for f in found]
+    for name, values in sorted(found.items()):
         record[name] = [float(np.mean(values)), min(values), max(values)]
-        lines.append(f"  {name:12s} {np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f})")
+        judged = f"  in {len(values)}" if len(values) < count else ""
+        lines.append(f"  {name:25s} {np.mean(values):.3f} ({min(values):.3f} to {max(values):.3f}){judged}")
     return record, lines
 
 

@@ -6,10 +6,11 @@ scheduling, HTTP, the overlap of host and GPU. So the correction is two numbers 
 anything finer (model, precision, degree, batch) fitted better and *predicted worse* on models and GPUs it had not seen.
 A factor and a constant keep every answer rising in tokens, batch and context.
 
-Bands are 80 % intervals of measured / predicted in logarithms, `exp(scale * low) .. exp(scale * high)`: the shortest
-interval of the residuals that hold 80 %, each residual from a fit without its model and GPU, and `scale` a product of
-factors for the engine, attention data parallelism and disaggregation. Coefficients: `calibration.json`, made by
-`python benchmarks/calibrate.py`; what was fitted on what, and how well it does: docs/accuracy.md.
+Bands are 80 % intervals of measured / predicted. The log of either bound is a sum of terms for the engine, attention
+data parallelism and disaggregation. The low one falls besides with how far load has lifted the estimate
+(`Band.above`): what a queue or a large batch adds may be less, and hardly ever is more. Coefficients:
+`calibration.json`, made by `python benchmarks/calibrate.py`; what was fitted on what, and how well it does:
+docs/accuracy.md.
 """
 
 from __future__ import annotations
@@ -27,20 +28,35 @@ from armature.perf.estimate import Backend, Band, EngineSpec
 from armature.perf.lattice import LatticeTimes
 from armature.perf.roofline import RooflineTimes
 
-__all__ = ["BandFit", "Calibration", "band", "calibrated", "coefficients", "features", "with_host"]
+__all__ = [
+    "LEAST_BAND",
+    "SHORT_ITL_MS",
+    "BandFit",
+    "Calibration",
+    "band",
+    "calibrated",
+    "coefficients",
+    "features",
+    "with_host",
+]
 
 CALIBRATED_SKUS = frozenset({"b200_sxm", "b300_sxm", "gb200", "gb300", "h100_sxm", "h200_sxm"})
 """GPUs with end-to-end runs; other measured tables have nothing to be checked against."""
+
+LEAST_BAND = 0.05
+"""Log of the narrowest bound to either side: about what a run repeated differs by."""
+SHORT_ITL_MS = 5.0
+"""About the shortest step measured; bands of ITL are of this, and fall with what is above it."""
 
 _Times = TypeVar("_Times", LatticeTimes, RooflineTimes)
 
 
 class BandFit(msgspec.Struct, frozen=True):
-    """Quantiles of a scaled log residual, and the log of the scale by feature (see `features`)."""
+    """Log bounds of measured / predicted, each the sum of its terms that hold (see `features`); fall as in `Band`."""
 
-    low: float
-    high: float
-    log_scale: dict[str, float]
+    low: dict[str, float]
+    high: dict[str, float]
+    fall: float = 0.0
 
 
 class Calibration(msgspec.Struct, frozen=True):
@@ -90,17 +106,24 @@ def calibrated(times: LatticeTimes, spec: EngineSpec, fit: Calibration | None = 
 
 def with_host(times: _Times, backend: Backend, fit: Calibration | None = None) -> _Times:
     """Step times as they are, with the host's share of the time to the first token, which is the engine's, not the
-    GPU's."""
-    return replace(times, host_ms=(fit or coefficients()).host_ms[backend])
+    GPU's, and with bands that fall with load as those of any GPU do."""
+    fit = fit or coefficients()
+    return replace(
+        times,
+        host_ms=fit.host_ms[backend],
+        prefill_band=replace(times.prefill_band, fall=fit.ttft.fall),
+        decode_band=replace(times.decode_band, fall=fit.itl.fall),
+    )
 
 
 def band(fit: BandFit, backend: Backend, dp: bool, *, split: bool) -> Band:
     """The band of an engine; `split` where it serves in a disaggregated layout. It always holds the estimate."""
-    scale = math.exp(sum(fit.log_scale.get(name, 0.0) for name in features(backend, dp, split)))
-    return Band(math.exp(min(scale * fit.low, 0.0)), math.exp(max(scale * fit.high, 0.0)))
+    holding = features(backend, dp, split)
+    low, high = (sum(of.get(name, 0.0) for name in holding) for of in (fit.low, fit.high))
+    return Band(math.exp(min(low, -LEAST_BAND)), math.exp(max(high, LEAST_BAND)), fit.fall)
 
 
 def features(backend: str, dp: bool, split: bool) -> tuple[str, ...]:
-    """What a band depends on, by name: the terms of `BandFit.log_scale` that hold for an engine."""
+    """What a band depends on, by name: the terms of a `BandFit` that hold for an engine."""
     chosen: Mapping[str, bool] = {"one": True, backend: True, "dp": dp, "disagg": split}
     return tuple(name for name, holds in chosen.items() if holds)

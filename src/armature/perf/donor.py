@@ -96,7 +96,7 @@ def _wider(own: Band, added: tuple[float, float], least: Band) -> Band:
     roofline's own."""
     low = -math.hypot(math.log(own.low), added[0])
     high = math.hypot(math.log(own.high), added[1])
-    return Band(min(math.exp(low), least.low), max(math.exp(high), least.high))
+    return Band(min(math.exp(low), least.low), max(math.exp(high), least.high), own.fall)
 
 
 def _distance(gpu: Gpu, donor: Gpu) -> tuple[bool, bool, bool, float]:

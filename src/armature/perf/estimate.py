@@ -40,10 +40,18 @@ Backend = Literal["vllm", "sglang", "trtllm"]
 
 @dataclass(frozen=True, slots=True)
 class Band:
-    """Where the truth lies with nominal 80 %, as ratios of the estimate: `low <= truth / estimate <= high`."""
+    """Where the truth lies with nominal 80 %, as ratios of the estimate: `low <= truth / estimate <= high`.
+
+    fall: see `above`; 0 to 1."""
 
     low: float
     high: float
+    fall: float = 0.0
+
+    def above(self, ratio: float) -> Band:
+        """The band of an estimate that is `ratio` times the least it could be: `low` falls by that ratio's power
+        `fall`. As the power is at most 1, the lower end of the estimate never falls as the estimate rises."""
+        return Band(self.low * max(ratio, 1.0) ** -self.fall, self.high)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from msgspec import structs
 
 from armature.model.memory import kv_bytes_per_sequence
+from armature.perf.calibration import SHORT_ITL_MS
 from armature.perf.estimate import Band, Floats, Source, bands, moe_a2a
 from armature.perf.lattice import distinct
 from armature.search.engines import Engines
@@ -98,6 +99,8 @@ class Swept:
             groups.append(self._group("prefill", prefill, int(points.prefill_count[row]), 1.0))
         groups.append(self._group("decode" if prefill else "agg", main, int(points.main_count[row]), batch))
         first, later = bands((prefill or main).times, main.times, split=prefill is not None)
+        first = first.above(float(points.ttft_ms[row] / points.unloaded_ttft_ms[row]))
+        later = later.above(float(points.itl_ms[row]) / SHORT_ITL_MS)
         ttft = _number(float(points.ttft_ms[row]), first)
         itl = _number(float(points.itl_ms[row]), later)
         steps = max(osl - 1, 0)
