@@ -4,9 +4,9 @@ What counts is what the search itself goes by: cost per million tokens where eve
 GPU (of the budget without a load, used with one), or end-to-end latency where that is all anybody asked for. What meets
 its SLA goes before what does not; values within 1 % are level, and latency decides.
 
-Throughput has no band of its own: with a fixed number in flight it is that number over the latency of a request
-(Little's law), so its band is the latency's, turned over. Errors of two estimates are partly the same (one GPU's
-tables, one engine), so bands that overlap say only that the order is not sure.
+The band of throughput is derived from the latency's: with a fixed number in flight, tokens/s is that number over the
+latency of a request (Little's law), so its band is the latency's, turned over, and so is the cost's. Errors of two
+estimates are partly the same (one GPU's tables, one engine), so bands that overlap say only that the order is not sure.
 """
 
 from __future__ import annotations
@@ -142,6 +142,7 @@ def _entry_json(entry: Entry) -> dict[str, Any]:
         "sla": profile.sla,
         "meets_sla": _meets(pick),
         "at_risk": pick.at_risk,
+        "tokens_per_s_per_gpu": msgspec.to_builtins(_throughput(pick)),
         "pick": {"label": layout(pick), **msgspec.to_builtins(pick)},
         "reasons": list(profile.reasons),
     }
@@ -158,7 +159,12 @@ def _columns(
             "TTFT ms", lambda r: band(r[1].ttft_ms, glyphs), True, 3, lambda r: amount(r[1].ttft_ms.value)
         ),
         Column("ITL ms", lambda r: band(r[1].itl_ms, glyphs), True, 2, lambda r: amount(r[1].itl_ms.value)),
-        Column("tok/s/GPU", lambda r: amount(r[1].tokens_per_s_per_gpu)),
+        Column(
+            "tok/s/GPU",
+            lambda r: band(_throughput(r[1]), glyphs),
+            give_way=5,
+            narrow=lambda r: amount(r[1].tokens_per_s_per_gpu),
+        ),
         Column("tok/s/user", lambda r: amount(r[1].tokens_per_s_per_user), give_way=1),
     ]
     if any(pick.cost_per_million_tokens is not None for _, pick in rows):
@@ -193,6 +199,12 @@ def _value(pick: Candidate, measure: Measure) -> Number:
     value = pick.cost_per_million_tokens or 0.0 if measure == "cost" else 1.0 / pick.front_y
     e2e = pick.e2e_ms
     return Number(value, value * e2e.low / e2e.value, value * e2e.high / e2e.value)
+
+
+def _throughput(pick: Candidate) -> Number:
+    """Tokens/s per GPU used, with as many requests in flight as the pick has."""
+    value, e2e = pick.tokens_per_s_per_gpu, pick.e2e_ms
+    return Number(value, value * e2e.value / e2e.high, value * e2e.value / e2e.low)
 
 
 def _tie(pick: Candidate, measure: Measure) -> float:

@@ -11,7 +11,7 @@ from armature.hardware.catalog import GPUS
 from armature.model.parallelism import Parallelism
 from armature.perf.calibration import CALIBRATED_SKUS, Calibration, band, calibrated, coefficients
 from armature.perf.choose import estimator_for
-from armature.perf.estimate import EngineSpec, bands, host_ms
+from armature.perf.estimate import Band, EngineSpec, bands, host_ms
 from armature.perf.roofline import RooflineEstimator
 from armature.perf.silicon import SiliconEstimator
 from armature.perf.steptable import TableTimes, sample
@@ -75,7 +75,7 @@ def test_tables_without_deployments_to_check_them_keep_label_and_times(silicon, 
     times = calibrated(raw, asked)
     assert times.source == "estimated"
     assert times.decode_ms(8, 1000) == pytest.approx(raw.decode_ms(8, 1000))
-    assert times.decode_band == raw.decode_band
+    assert (times.decode_band.low, times.decode_band.high) == (raw.decode_band.low, raw.decode_band.high)
     assert host_ms(times) == coefficients().host_ms["vllm"]
 
 
@@ -86,8 +86,9 @@ def test_estimated_bands_are_wider_than_calibrated_ones(spec, facts):
         other = AUTO.engine(EngineSpec(facts("Qwen/Qwen3-8B"), GPUS[gpu], "vllm", Parallelism(), "bf16"))
         assert other.source == "estimated"
         for name in ("prefill_band", "decode_band"):
-            wide, narrow = getattr(other, name), getattr(known, name)
-            assert wide.high / wide.low > narrow.high / narrow.low
+            for ratio in (1.0, 3.0, 100.0):
+                wide, narrow = getattr(other, name).above(ratio), getattr(known, name).above(ratio)
+                assert wide.high / wide.low > narrow.high / narrow.low
 
 
 @pytest.mark.parametrize("backend", ENGINES)
@@ -96,7 +97,26 @@ def test_estimated_bands_are_wider_than_calibrated_ones(spec, facts):
 def test_bands_hold_their_estimate(backend, dp, split):
     for fit in (coefficients().ttft, coefficients().itl):
         found = band(fit, backend, dp, split=split)
-        assert 0 < found.low <= 1 <= found.high < 20
+        assert 0.1 < found.low < 1 < found.high < 10
+        assert 0 < found.fall < 1
+
+
+@given(
+    low=st.floats(0.01, 1),
+    high=st.floats(1, 20),
+    fall=st.floats(0, 1),
+    ratio=st.floats(0.1, 1e4),
+    more=st.floats(1, 100),
+)
+def test_a_band_widens_as_load_lifts_the_estimate_and_its_lower_end_rises_all_the_same(
+    low, high, fall, ratio, more
+):
+    idle = Band(low, high, fall)
+    some, most = idle.above(ratio), idle.above(ratio * more)
+    assert 0 < most.low <= some.low <= idle.low
+    assert some.high == most.high == high
+    assert max(ratio, 1) * some.low <= max(ratio * more, 1) * most.low * (1 + 1e-9)
+    assert idle.above(1.0) == idle.above(0.5)
 
 
 def test_a_disaggregated_layout_has_bands_of_its_own(silicon, spec):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,16 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
 from accuracy.fit import ENGINES, Sample, fit, split, under
 from accuracy.predict import Answer
 from accuracy.rows import Deployment, Row, read_rows
-from accuracy.score import constant_width, order_share, predictions, summary
+from accuracy.score import (
+    ENOUGH,
+    beside_constant,
+    by_engine,
+    constant_width,
+    interval_score,
+    order_share,
+    predictions,
+    summary,
+)
 
 from armature.model.parallelism import Parallelism
 
@@ -40,6 +50,14 @@ def test_degrees_are_what_the_rows_name_says(rows):
     assert sglang.deployment.main == Parallelism(tp=8, moe_ep=8)
     vllm = rows["2026_04_06_kimi_k2_5_b200_sxm_vllm_fp4_agg_8192x1024_c4_tp4_ep4_1301"]
     assert vllm.deployment.main == Parallelism(dp=4, moe_ep=4)
+
+
+def test_a_dense_rows_replicas_are_its_concurrency_over_its_batch(rows):
+    """416 in flight, 13 to a batch, of a model without ranks: 32 workers."""
+    row = rows[
+        "nvidia_qwen3_32b_nvfp4_nvidia_qwen3_32b_nvfp4_b200_sxm_trtllm_agg_15000x500_c416_tp2_0_epnone_2"
+    ]
+    assert (row.deployment.count, row.deployment.main) == (32, Parallelism(tp=2))
 
 
 def test_one_run_under_two_names_is_one_measurement_of_one_group(rows):
@@ -71,13 +89,16 @@ def test_a_split_keeps_groups_whole(rows):
             assert len({bool(m) for m, row in zip(mine, several, strict=True) if row.group == group}) == 1
 
 
-def made(factor: dict[str, float], host: dict[str, float], noise: float, count: int = 600) -> Sample:
-    """Measurements that obey the correction exactly, but for lognormal noise."""
+def made(
+    factor: dict[str, float], host: dict[str, float], noise: float, count: int = 600, queue: float = 1.5
+) -> Sample:
+    """Measurements that obey the correction exactly, but for lognormal noise. queue: the most of a TTFT over an empty
+    server's."""
     rng, rows, raw = np.random.default_rng(3), [], []
     prompt, ahead = rng.uniform(20, 600, count), rng.uniform(0, 40, count)
     for i in range(count):
         engine = ENGINES[i % 3]
-        steps, itl = prompt[i] * rng.uniform(1, 1.5), rng.uniform(5, 40)
+        steps, itl = prompt[i] * rng.uniform(1, queue), rng.uniform(5, 40)
         ttft = steps * factor[engine] + host[engine] + 0.06 * ahead[i] * prompt[i] * factor[engine]
         shape = Deployment(Parallelism())
         measured = [value * float(np.exp(noise * rng.normal())) for value in (ttft, itl * factor[engine])]
@@ -112,6 +133,47 @@ def test_bands_cover_what_they_say_and_widen_with_the_noise():
         assert 0.72 < of["ttft_inside"] < 0.9
         assert 0.72 < of["tpot_inside"] < 0.9
     assert figures[1]["tpot_width"] > 3 * figures[0]["tpot_width"]
+
+
+def test_bands_widen_downwards_where_load_makes_the_estimate_miss():
+    """Estimates that hold at rest and count twice the queue: the low bound falls with it, the high one does not."""
+    sample = made(dict.fromkeys(ENGINES, 1.0), dict.fromkeys(ENGINES, 1.0), noise=0.05, queue=20.0)
+    rows = [
+        replace(row, ttft_ms=row.ttft_ms * (alone / loaded.ttft_ms) ** (i % 2))
+        for i, (row, loaded, alone) in enumerate(zip(sample.rows, sample.raw, sample.prompt_ms, strict=True))
+    ]
+    mistaken = Sample(rows, sample.raw, sample.prompt_ms, sample.ahead, sample.dp)
+    assert fit(mistaken).ttft.fall > 0.4
+    assert fit(sample).ttft.fall < 0.1
+
+
+def test_one_group_that_is_off_widens_the_bands_of_all():
+    """Groups are the folds: residuals of a group are no evidence for bands that have seen it."""
+    sample = made(dict.fromkeys(ENGINES, 1.0), dict.fromkeys(ENGINES, 50.0), noise=0.1)
+    shifted = [
+        replace(row, tpot_ms=row.tpot_ms * (2.0 if int(row.family[1:]) % 4 == 0 else 1.0))
+        for row in sample.rows
+    ]
+    off = Sample(shifted, sample.raw, sample.prompt_ms, sample.ahead, sample.dp)
+    found = predictions(off, fit(off))
+    assert 0.75 < found.inside("tpot").mean() < 0.95
+    assert summary(found)["tpot_width"] > 1.5 * summary(predictions(sample, fit(sample)))["tpot_width"]
+
+
+def test_one_constant_ratio_is_chosen_to_cover_as_much():
+    sample = made(dict.fromkeys(ENGINES, 1.0), dict.fromkeys(ENGINES, 50.0), noise=0.2)
+    found = predictions(sample, fit(sample))
+    beside = beside_constant(found, "tpot")
+    inside = np.abs(found.tpot) <= beside["constant"] / 2
+    assert inside.mean() == pytest.approx(found.inside("tpot").mean(), abs=0.01)
+    for at in by_engine(found).values():
+        assert len(at) >= ENOUGH
+        assert np.mean(np.abs(found.tpot[at]) <= beside["constant_each"] / 2 + 1e-9) >= beside["least"] - 0.01
+
+
+def test_the_interval_score_is_width_and_ten_times_what_is_missed():
+    log = np.array([0.0, 0.5, -0.3])
+    assert interval_score(log, -0.1, 0.2) == pytest.approx(0.3 + 10 * (0.3 + 0.2) / 3)
 
 
 def test_order_counts_pairs_of_one_model_system_and_workload_that_differ():

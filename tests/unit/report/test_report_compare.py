@@ -125,6 +125,15 @@ def test_what_could_not_be_planned_loses_no_other():
     assert "not planned: spec.model: is missing; add it; a: b" in lines[3]
 
 
+def test_throughput_has_the_latencys_band_turned_over():
+    """As many in flight over a latency within 0.8 to 1.2 of the estimate; the value alone where there is no room."""
+    a = entry("a", per_gpu=300)
+    assert "300 (250\u2013375)" in compare_lines([a], 200, UNICODE)[1]
+    assert "300 (" not in compare_lines([a], 80, UNICODE)[1]
+    shown = compare_json([a])["entries"][0]["tokens_per_s_per_gpu"]
+    assert shown == pytest.approx({"value": 300, "low": 250, "high": 375})
+
+
 @pytest.mark.parametrize("width", [60, 80, 100, 200])
 def test_lines_fit_and_ascii_is_ascii(width):
     entries = [entry("8xh200_sxm, vllm", cost_per_million_tokens=1.0), entry("b"), failed("c" * 20)]
