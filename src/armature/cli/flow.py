@@ -109,9 +109,9 @@ def search_request(
 
 def _advised(error: NothingFits, question: Question, source: Estimator) -> NothingFits:
     from armature.search.hold import with_what_holds
-    from armature.search.vary import asker
+    from armature.search.vary import Ask
 
-    return with_what_holds(error, question, asker(source))
+    return with_what_holds(error, question, Ask(source))
 
 
 def plan_request(

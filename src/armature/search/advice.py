@@ -16,7 +16,7 @@ from armature.search.candidates import Swept
 from armature.search.nearest import nearest
 from armature.search.profile import Profile
 from armature.search.relax import relaxations
-from armature.search.vary import asker
+from armature.search.vary import Ask
 
 __all__ = ["MOST_LAYOUTS", "advised"]
 
@@ -46,7 +46,7 @@ def advised(
             "dozen times. One backend, or fewer GPUs, make it possible."
         )
         return structs.replace(profile, notes=(*profile.notes, note))
-    ask = asker(estimator, swept.engines.known)
+    ask = Ask(estimator, swept.engines.known)
     return structs.replace(
         profile, relaxations=relaxations(swept, ask), suggestions=nearest(swept, ask, catalogue)
     )

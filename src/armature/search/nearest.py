@@ -25,8 +25,9 @@ from armature.search.vary import (
     holds,
     outcome,
     pick_of,
+    pick_search,
     pool_of,
-    reusing,
+    whole_search,
     with_gpus,
     with_load,
     with_pool,
@@ -52,7 +53,7 @@ def nearest(swept: Swept, ask: Ask, catalogue: Iterable[Gpu] = ()) -> tuple[Sugg
     pick = pick_of(swept)
     if holds(pick):
         return ()
-    seek = _Seek(swept, pick, reusing(swept, ask))
+    seek = _Seek(swept, pick, whole_search(swept, ask), pick_search(swept, ask))
     found = [
         *_more_gpus(seek),
         *_another_sku(seek, catalogue),
@@ -81,11 +82,12 @@ def round_down(value: float) -> float:
 
 @dataclass(frozen=True, slots=True)
 class _Seek:
-    """A sweep whose pick misses something, and the search to ask."""
+    """A sweep whose pick misses something, and the search to ask: the whole of it, or for its pick alone."""
 
     swept: Swept
     pick: Candidate
-    ask: Ask
+    ask: Callable[[Question], Swept]
+    pick_for: Callable[[Question], Candidate]
 
     @property
     def question(self) -> Question:
@@ -94,7 +96,7 @@ class _Seek:
     def answer(self, question: Question) -> Candidate | None:
         """The pick for a question; None where no worker can be made."""
         try:
-            return pick_of(self.ask(question))
+            return self.pick_for(question)
         except ArmatureError:
             return None
 

@@ -16,12 +16,11 @@ import numpy.typing as npt
 
 from armature.perf.estimate import Floats
 from armature.search.surface import Ints
-from armature.search.sweep import Points, worst_ratio
+from armature.search.sweep import TOLERANCE, Points, worst_ratio
 from armature.workload.shape import Sla, Workload
 
 __all__ = ["EQUAL", "TOLERANCE", "best_first", "layout_keys"]
 
-TOLERANCE = 1e-9
 EQUAL = 0.01
 
 

@@ -6,7 +6,7 @@ that fit, `sweep` predicts every layout of them. Another target or load is anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -35,14 +35,35 @@ from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.question import Question, question_of
 from armature.search.surface import MakeSurface, Surface
-from armature.search.sweep import Points, Verdicts, concatenate, judged_points, points, worst_ratio
+from armature.search.sweep import (
+    TOLERANCE,
+    Points,
+    Verdicts,
+    concatenate,
+    judged_points,
+    most_rate,
+    points,
+    worst_ratio,
+)
 from armature.workload.shape import Sla
 
 if TYPE_CHECKING:  # a reader of files, which a search without one does not need
     from armature.workload.trace import Trace
 
-__all__ = ["profile", "profile_for", "profile_of", "request_document", "step_table", "sweep", "sweep_again"]
+__all__ = [
+    "contenders",
+    "contenders_again",
+    "profile",
+    "profile_for",
+    "profile_of",
+    "request_document",
+    "step_table",
+    "sweep",
+    "sweep_again",
+]
 
+LESS = (1.0 + EQUAL) ** 2
+"""A rate this many times below the best is not equal to it."""
 MOST_CELLS = 300_000
 """Layouts times batches whose surfaces are kept, at about 100 bytes each; the others are made again when needed."""
 
@@ -103,6 +124,36 @@ def _swept(question: Question, engines: Engines, makers: Iterable[MakeSurface]) 
     if len(found) and not question.loaded and not verdicts.meet_everything and question.sla.targets:
         found = concatenate([found, *_closest(question, found, again)])
     return Swept(question, engines, verdicts, found, tuple(again))
+
+
+def contenders(question: Question, engines: Engines) -> Swept:
+    """A sweep with the same pick, of which nothing else may be asked: what cannot be the pick is left out."""
+    return _contending(question, engines, tuple(surface_makers(question, engines)))
+
+
+def contenders_again(swept: Swept, sla: Sla) -> Swept:
+    """`contenders` under other targets, on the same surfaces."""
+    return _contending(replace(swept.question, sla=sla), swept.engines, swept.surfaces)
+
+
+def _contending(question: Question, engines: Engines, makers: Sequence[MakeSurface]) -> Swept:
+    """Where tokens/s decide, a layout whose rate lies more than 1 % below that of one that meets every target is out:
+    most layouts are so by their ITL and their prefill alone, before anything is known of their TTFT."""
+    workload, sla = question.workload, question.sla
+    parts: list[Points] = []
+    best = 0.0
+    if not question.loaded and sla.optimize != "latency":
+        for make in makers:
+            surface = make()
+            could = most_rate(surface, sla, max(workload.osl - 1, 0)) > best / LESS
+            if could.any():
+                found = points(surface if could.all() else surface.take(could), workload, sla)
+                rate = np.where(worst_ratio(found, sla) <= 1.0 + TOLERANCE, found.rate, 0.0)
+                best = max(best, float(rate.max(initial=0.0)))
+                parts.append(found.take(np.flatnonzero(rate > best / LESS)))
+    if not best:
+        return _swept(question, engines, makers)
+    return Swept(question, engines, Verdicts(), concatenate(parts))
 
 
 def _cut(make: MakeSurface, keep: Callable[[Surface], npt.NDArray[np.bool_]]) -> Surface:

@@ -14,7 +14,7 @@ from armature.search.explain import NAMES, amount, layout_key, layout_text, miss
 from armature.search.pick import EQUAL
 from armature.search.profile import Candidate, Relaxation
 from armature.search.question import Question
-from armature.search.vary import Ask, holds, outcome, pick_of, reusing, with_gpus, with_load, with_targets
+from armature.search.vary import Ask, holds, outcome, pick_of, pick_search, with_gpus, with_load, with_targets
 
 __all__ = ["STEP", "relaxations"]
 
@@ -36,11 +36,11 @@ class _Step:
 
 def relaxations(swept: Swept, ask: Ask) -> tuple[Relaxation, ...]:
     """Every step, the most valuable first: what buys most, then tighter steps that cost nothing, then the rest."""
-    question, old, ask = swept.question, pick_of(swept), reusing(swept, ask)
+    question, old, pick_for = swept.question, pick_of(swept), pick_search(swept, ask)
     found = []
     for step in _steps(question):
         try:
-            new = pick_of(ask(step.question))
+            new = pick_for(step.question)
         except ArmatureError:  # one GPU fewer may hold no worker
             continue
         found.append((_value(step, old, new, question), _relaxation(step, old, new, question)))

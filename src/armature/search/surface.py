@@ -96,7 +96,9 @@ class Surface:
         own: dict[str, Any] = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
         own = {name: None if values is None else values[kept] for name, values in own.items()}
         lane = self.lane.map(lambda values: values[..., kept, :] if values.shape[-2] == count > 1 else values)
-        return replace(self, lane=lane, **own)
+        taken = replace(self, lane=lane, **own)
+        taken._means.extend((ttft[kept], itl[kept]) for ttft, itl in self._means)
+        return taken
 
     def path_of(self, layout: int, requests: Requests, in_flight: float) -> Path | None:
         """A layout's latency with these requests, at their own gaps; None when the workload is no trace's."""

@@ -18,8 +18,19 @@ from armature.search.surface import Ints, Surface
 from armature.workload.requests import Requests
 from armature.workload.shape import Sla, Workload
 
-__all__ = ["Points", "Verdicts", "concatenate", "judged_points", "points", "worst_ratio"]
+__all__ = [
+    "TOLERANCE",
+    "Points",
+    "Verdicts",
+    "concatenate",
+    "judged_points",
+    "most_rate",
+    "points",
+    "worst_ratio",
+]
 
+TOLERANCE = 1e-9
+"""A target missed by less is met."""
 LEAST_UTILISATION = 0.1
 """Without an asked load nobody wants a layout that is idle more than nine tenths of the time."""
 
@@ -129,6 +140,16 @@ def judged_points(
     if workload.requests is not None and workload.request_rate is not None:
         found = _traced(found, surface, workload, workload.requests)
     return found, _verdicts(sla, found.served, found.ttft_ms, found.itl_ms, found.e2e_ms)
+
+
+def most_rate(surface: Surface, sla: Sla, tokens: float) -> Floats:
+    """No less than the highest rate at which each layout meets the targets when no load is asked, (L,): what its
+    prefill and its ITL alone allow. tokens: those of a request after its first."""
+    longest = min(sla.itl_ms or np.inf, sla.e2e_ms / tokens if sla.e2e_ms and tokens else np.inf)
+    allowed = surface.rate <= surface.rate_limit[:, None]
+    if surface.itl_ms is not None:
+        allowed &= surface.itl_ms <= longest * (1.0 + TOLERANCE)
+    return np.asarray(np.where(allowed, surface.rate, 0.0).max(axis=1, initial=0.0), dtype=np.float64)
 
 
 def _traced(found: Points, surface: Surface, workload: Workload, requests: Requests) -> Points:

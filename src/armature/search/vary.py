@@ -6,7 +6,7 @@ An estimator keeps the engines it has made, so a variation costs little more tha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from armature.hardware.catalog import Gpu
 from armature.hardware.inventory import Inventory, Pool
@@ -18,44 +18,67 @@ from armature.search.known import Known
 from armature.search.pick import best_first
 from armature.search.profile import Candidate, Outcome
 from armature.search.question import Question
-from armature.search.rapid import sweep, sweep_again
+from armature.search.rapid import contenders, contenders_again, sweep, sweep_again
 
 __all__ = [
     "Ask",
-    "asker",
     "holds",
     "outcome",
     "pick_of",
+    "pick_search",
     "pool_of",
-    "reusing",
+    "whole_search",
     "with_gpus",
     "with_load",
     "with_pool",
     "with_targets",
 ]
 
-Ask = Callable[[Question], Swept]
-"""Runs the search. Raises NothingFits as the search does."""
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """The search as a function of its question alone. Raises NothingFits as the search does. known: what an earlier
+    sweep with the estimator worked out."""
+
+    estimator: Estimator
+    known: Known = field(default_factory=Known)
+
+    def __call__(self, question: Question) -> Swept:
+        """Every layout."""
+        return sweep(question, engines_for(question, self.estimator, self.known))
+
+    def contenders(self, question: Question) -> Swept:
+        """What could be the pick."""
+        return contenders(question, engines_for(question, self.estimator, self.known))
 
 
-def asker(estimator: Estimator, known: Known | None = None) -> Ask:
-    """The search as a function of its question alone. known: what an earlier sweep with the estimator worked out."""
-    known = known or Known()
-    return lambda question: sweep(question, engines_for(question, estimator, known))
-
-
-def reusing(swept: Swept, ask: Ask) -> Ask:
+def whole_search(swept: Swept, ask: Ask) -> Callable[[Question], Swept]:
     """`ask`, but questions that differ from the sweep's in targets alone are asked of what it kept: under a load its
     points, for targets do not move an operating point there; else its surfaces."""
 
     def answer(question: Question) -> Swept:
-        if replace(question, sla=swept.question.sla) != swept.question:
+        if not _differ_in_targets_alone(question, swept.question):
             return ask(question)
-        if question.loaded:
-            return replace(swept, question=question)
-        return sweep_again(swept, question.sla)
+        return replace(swept, question=question) if question.loaded else sweep_again(swept, question.sla)
 
     return answer
+
+
+def pick_search(swept: Swept, ask: Ask) -> Callable[[Question], Candidate]:
+    """The pick of `whole_search`, for less."""
+
+    def answer(question: Question) -> Candidate:
+        if not _differ_in_targets_alone(question, swept.question):
+            return pick_of(ask.contenders(question))
+        if question.loaded:
+            return pick_of(replace(swept, question=question))
+        return pick_of(contenders_again(swept, question.sla))
+
+    return answer
+
+
+def _differ_in_targets_alone(question: Question, other: Question) -> bool:
+    return replace(question, sla=other.sla) == other
 
 
 def pick_of(swept: Swept) -> Candidate:

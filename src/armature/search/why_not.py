@@ -27,7 +27,7 @@ from armature.search.rapid import sweep
 from armature.search.selector import Selector, Side
 from armature.search.surface import Surface
 from armature.search.sweep import Points, concatenate
-from armature.search.vary import asker, outcome, pick_of
+from armature.search.vary import Ask, outcome, pick_of
 from armature.workload.shape import Sla, Workload
 
 __all__ = ["WhyNot", "considered_layouts", "why_not", "why_not_in"]
@@ -248,7 +248,7 @@ def _unasked_backend(selector: Selector, question: Question, estimator: Estimato
     assert selector.backend is not None
     wider = replace(question, backends=(*question.backends, selector.backend))
     try:
-        then = why_not(selector, asker(estimator)(wider), estimator)
+        then = why_not(selector, Ask(estimator)(wider), estimator)
     except ArmatureError as error:
         reason = f"{error.message.rstrip('.')}."
         return WhyNot(selector.text, "impossible", f"{head}, and could not be: {reason}", "estimator")

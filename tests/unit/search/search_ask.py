@@ -5,11 +5,11 @@ from __future__ import annotations
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
 from armature.search.question import Question
-from armature.search.vary import asker
+from armature.search.vary import Ask
 from armature.workload.shape import Sla, Workload
 
 ESTIMATOR = FormulaEstimator()
-ask = asker(ESTIMATOR)
+ask = Ask(ESTIMATOR)
 
 
 def question(*pools, facts=None, backends=("vllm",), sla=None, rdma=True, prices=None, **load) -> Question:

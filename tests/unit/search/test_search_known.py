@@ -15,7 +15,7 @@ from armature.search.engines import engines_for
 from armature.search.known import Known
 from armature.search.rapid import profile_of, sweep
 from armature.search.relax import relaxations
-from armature.search.vary import asker
+from armature.search.vary import Ask, pick_of
 
 TARGETS = {"ttft_ms": 900.0, "itl_ms": 20.0}
 
@@ -48,8 +48,8 @@ def test_each_engine_and_each_length_is_worked_out_once():
 def test_relaxations_are_the_same_with_what_the_first_sweep_knew(load):
     asked, estimator = question(pool(4), sla=TARGETS, **load), KeptEngines()
     swept = sweep(asked, engines_for(asked, estimator))
-    afresh = relaxations(swept, lambda varied: sweep(varied, engines_for(varied, FormulaEstimator())))
-    assert relaxations(swept, asker(estimator, swept.engines.known)) == afresh
+    afresh = relaxations(swept, Ask(FormulaEstimator()))
+    assert relaxations(swept, Ask(estimator, swept.engines.known)) == afresh
     assert afresh
 
 
@@ -73,3 +73,35 @@ def test_the_estimator_gives_one_engine_once():
     assert first.times is second.times
     spec = EngineSpec(asked.facts, first.pool.gpu, first.backend, first.parallelism, "bf16")
     assert estimator.engine(spec) is estimator.engine(replace(spec))
+
+
+@pytest.mark.parametrize("optimize", ["throughput", "latency"])
+@pytest.mark.parametrize("load", [{}, {"request_rate": 3.0}])
+@pytest.mark.parametrize(
+    "sla",
+    [
+        {},
+        TARGETS,
+        {"itl_ms": 9.0},
+        {"ttft_ms": 150.0},
+        {"e2e_ms": 4000.0},
+        {"ttft_ms": 1.0, "itl_ms": 1.0},
+        {"ttft_ms": 120.0, "itl_ms": 30.0, "e2e_ms": 9000.0},
+    ],
+)
+def test_contenders_hold_the_pick(sla, load, optimize):
+    """The same pick as of the whole sweep, made anew or on its surfaces, whether something meets the targets or not."""
+    ask = Ask(FormulaEstimator())
+    for gpus in (1, 3, 8):
+        asked = question(pool(gpus), sla=sla, backends=("vllm", "sglang"), **load)
+        asked = replace(asked, sla=replace(asked.sla, optimize=optimize))
+        whole = ask(asked)
+        assert pick_of(ask.contenders(asked)) == pick_of(whole)
+        other = replace(asked, sla=asked.sla.loosened(1.3))
+        assert pick_of(rapid.contenders_again(whole, other.sla)) == pick_of(ask(other))
+
+
+def test_contenders_are_few():
+    asked = question(pool(8), sla=TARGETS)
+    ask = Ask(FormulaEstimator())
+    assert len(ask.contenders(asked).points) < len(ask(asked).points) / 10

@@ -24,7 +24,7 @@ from armature.search.impossible import Place
 from armature.search.pick import best_first, layout_keys
 from armature.search.rapid import profile_of
 from armature.search.selector import parse_selectors
-from armature.search.vary import asker, pick_of
+from armature.search.vary import Ask, pick_of
 from armature.search.why_not import why_not, why_not_in
 
 
@@ -223,7 +223,7 @@ def test_a_backend_that_the_estimator_does_not_know_is_said_so():
             return super().engine(spec)
 
     asked = question()
-    found = why_not(selector("backend=trtllm"), asker(Partial())(asked), Partial())
+    found = why_not(selector("backend=trtllm"), Ask(Partial())(asked), Partial())
     assert found.rule == "estimator"
     assert "and could not be: no silicon data for h200_sxm/trtllm." in found.text
 
