@@ -233,11 +233,10 @@ def kept_rows(swept: Swept, order: npt.NDArray[np.intp]) -> tuple[list[int], lis
 def _notes(groups: Sequence[Group], engines: Sequence[Engine]) -> tuple[str, ...]:
     """What the estimator says of the engines; what only one of them says carries its role."""
     shared = set.intersection(*(set(engine.times.notes) for engine in engines))
-    said = [
-        note if note in shared else f"{group.role} {group.parallelism.label}: {note}"
-        for group, engine in zip(groups, engines, strict=True)
-        for note in engine.times.notes
-    ]
+    said: list[str] = []
+    for group, engine in zip(groups, engines, strict=True):
+        own = f"{group.role} {group.parallelism.label}"
+        said += [note if note in shared else f"{own}: {note}" for note in engine.times.notes]
     return tuple(dict.fromkeys(said))
 
 

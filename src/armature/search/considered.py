@@ -16,6 +16,7 @@ from functools import partial
 from armature.hardware.inventory import Pool
 from armature.perf.estimate import Backend
 from armature.search.engines import Engines, Kind
+from armature.search.known import own_streams
 from armature.search.operating import Engine
 from armature.search.placement import Counts, pair_counts, worker_counts, worker_slots
 from armature.search.question import Question
@@ -47,6 +48,8 @@ def surfaces(question: Question, engines: Engines) -> Iterator[Surface]:
 def surface_makers(question: Question, engines: Engines) -> Iterator[MakeSurface]:
     """What makes each of `surfaces`, as often as it is asked."""
     workload = question.workload
+    if not question.loaded:  # each will ask for its own; together they take a fraction of the time
+        engines.known.of_each(own_streams, engines.mains, workload)
     for index, engine in enumerate(engines.mains):
         yield partial(agg_surface, index, engine, workload, engines.known)
     if workload.osl < 2:

@@ -5,8 +5,8 @@ The sweeps of one plan ask for it again and again: each relaxation is the same s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
@@ -18,7 +18,7 @@ from armature.search.operating import Engine, agg_lane
 from armature.search.space import batch_grid
 from armature.workload.shape import Workload
 
-__all__ = ["Known", "OwnStream", "batches", "mixed_lane", "own_stream"]
+__all__ = ["Known", "OwnStream", "batches", "joined_lanes", "mixed_lane", "own_streams"]
 
 T = TypeVar("T")
 
@@ -30,16 +30,31 @@ class Known:
         self._results: dict[tuple[object, ...], tuple[StepTimes, Any]] = {}
 
     def of(self, work_out: Callable[[Engine, Workload], T], engine: Engine, workload: Workload) -> T:
-        """`work_out(engine, workload)`, which may look at no more of the two than the key below holds."""
-        times, lengths = engine.times, (workload.isl, workload.osl, workload.mean_context)
-        key = (work_out, id(times), engine.max_batch, engine.parallelism, lengths)
+        """`work_out(engine, workload)`, which may look at no more of the two than `_key` does."""
+        key = _key(work_out, engine, workload)
         if key not in self._results:
-            self._results[key] = (
-                times,
-                work_out(engine, workload),
-            )  # times is kept, so that no other takes its id
+            self._results[key] = engine.times, work_out(engine, workload)
         result: T = self._results[key][1]
         return result
+
+    def of_each(
+        self,
+        work_out: Callable[[Sequence[Engine], Workload], Sequence[T]],
+        engines: Sequence[Engine],
+        workload: Workload,
+    ) -> list[T]:
+        """`work_out(engines, workload)`, of those that are not known yet at once."""
+        keys = [_key(work_out, engine, workload) for engine in engines]
+        new = {key: engine for key, engine in zip(keys, engines, strict=True) if key not in self._results}
+        for key, result in zip(new, work_out(list(new.values()), workload), strict=True):
+            self._results[key] = new[key].times, result
+        return [self._results[key][1] for key in keys]
+
+
+def _key(work_out: object, engine: Engine, workload: Workload) -> tuple[object, ...]:
+    """Step times by identity: results are kept with them, so that no others take their id."""
+    lengths = workload.isl, workload.osl, workload.mean_context
+    return work_out, id(engine.times), engine.max_batch, engine.parallelism, lengths
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +78,37 @@ def mixed_lane(engine: Engine, workload: Workload) -> Lane:
     return agg_lane(engine, workload, batches(engine))
 
 
-def own_stream(engine: Engine, workload: Workload) -> OwnStream:
-    """A lane at the rate that each of `batches` carries."""
-    lane, one, tokens = mixed_lane(engine, workload), np.ones((1, 1)), float(max(workload.osl - 1, 0))
-    in_flight = found_in_flight(batches(engine), one)
-    each = rate_at(lane, one, in_flight, tokens)
-    return OwnStream(lane, in_flight, each, load_of(lane, each, one, in_flight, tokens).between.mean_ms)
+def own_streams(engines: Sequence[Engine], workload: Workload) -> list[OwnStream]:
+    """Lanes at the rate that each of `batches` carries. Every column stands for itself, so those of several engines are
+    worked out side by side."""
+    lanes = [mixed_lane(engine, workload) for engine in engines]
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, lane in enumerate(lanes):
+        groups.setdefault((engines[index].parallelism.dp > 1, *lane.counts), []).append(index)
+    one, tokens = np.ones((1, 1)), float(max(workload.osl - 1, 0))
+    found: dict[int, OwnStream] = {}
+    for indices in groups.values():
+        lane = joined_lanes([lanes[index] for index in indices])
+        of_each = [found_in_flight(batches(engines[index]), one) for index in indices]
+        in_flight = np.concatenate(of_each, axis=-1)
+        each = rate_at(lane, one, in_flight, tokens)
+        itl_ms = load_of(lane, each, one, in_flight, tokens).between.mean_ms
+        ends = np.cumsum([values.shape[-1] for values in of_each])[:-1]
+        parts = zip(*(np.split(values, ends, axis=-1) for values in (in_flight, each, itl_ms)), strict=True)
+        found |= {i: OwnStream(lanes[i], *part) for i, part in zip(indices, parts, strict=True)}
+    return [found[index] for index in range(len(engines))]
+
+
+def joined_lanes(lanes: Sequence[Lane]) -> Lane:
+    """Side by side in the last axis, over which each lane's arrays are spread; all with the same `counts`."""
+    spread = [lane.map(_spread_to(lane.own_ms.shape[-1])) for lane in lanes]
+
+    def column(name: str) -> Any:
+        values = [getattr(lane, name) for lane in spread]
+        return values[0] if name in ("counts", "chunks") else np.concatenate(values, axis=-1)
+
+    return Lane(**{f.name: column(f.name) for f in fields(Lane)})
+
+
+def _spread_to(columns: int) -> Callable[[Floats], Floats]:
+    return lambda values: np.broadcast_to(values, (*values.shape[:-1], columns))

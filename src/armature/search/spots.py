@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from armature.perf.estimate import Floats
+from armature.search.known import joined_lanes
 from armature.search.lane import Lane
 from armature.search.load import Load, decoding_only, first_token_of, load_of
 
@@ -76,6 +77,5 @@ def joined(several: Sequence[Spots]) -> Spots:
 
 def _joined(values: Sequence[Any]) -> Any:
     if isinstance(values[0], Lane):
-        lanes = {f.name: [getattr(lane, f.name) for lane in values] for f in fields(Lane)}
-        return Lane(**{k: of[0] if k == "counts" else _joined(of) for k, of in lanes.items()})
+        return joined_lanes(values)
     return np.concatenate(values, axis=-1) if isinstance(values[0], np.ndarray) else values[0]

@@ -18,7 +18,7 @@ from armature.model.facts import ModelFacts
 from armature.model.memory import kv_bytes_per_sequence
 from armature.perf.estimate import Floats, host_ms
 from armature.perf.queueing import MAX_UTILISATION
-from armature.search.known import Known, batches, mixed_lane, own_stream
+from armature.search.known import Known, batches, mixed_lane, own_streams
 from armature.search.lane import Lane
 from armature.search.load import found_in_flight, rate_at
 from armature.search.operating import (
@@ -164,7 +164,7 @@ def agg_surface(index: int, engine: Engine, workload: Workload, known: Known | N
     servers = counts.astype(np.float64) * engine.lanes
     batch = batches(engine)
     free = workload.request_rate is None and workload.concurrency is None
-    stream = known.of(own_stream, engine, workload) if free else None
+    stream = known.of_each(own_streams, [engine], workload)[0] if free else None
     lane = known.of(mixed_lane, engine, workload) if stream is None else stream.lane
     lane = _as_traced(lane, prompt_scale(engine, workload, servers))
     alone_ms = float(engine.times.decode_ms(1.0, workload.mean_context))
