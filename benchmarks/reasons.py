@@ -20,7 +20,7 @@ from armature.search.rapid import sweep
 from armature.search.relax import relaxations
 from armature.search.selector import parse_selectors
 from armature.search.space import BACKENDS
-from armature.search.vary import Ask, asker
+from armature.search.vary import Ask
 from armature.search.why_not import why_not
 from armature.workload.shape import Sla, Workload
 
@@ -61,6 +61,10 @@ class Counted:
         self.asks += 1
         return self.ask(question)
 
+    def contenders(self, question: Question):
+        self.asks += 1
+        return self.ask.contenders(question)
+
 
 def cpu_ms(work: Callable[[], object]) -> float:
     begun = time.process_time()
@@ -85,7 +89,7 @@ def main() -> None:
         engines = engines_for(question, estimator)
         swept = sweep(question, engines)
         once = cpu_ms(lambda q=question, e=engines: sweep(q, e))
-        steps, found = Counted(asker(estimator)), Counted(asker(estimator))
+        steps, found = Counted(Ask(estimator)), Counted(Ask(estimator))
         relax_ms = cpu_ms(lambda s=swept, a=steps: relaxations(s, a))
         near_ms = cpu_ms(lambda s=swept, a=found: nearest(s, a))
         selectors = parse_selectors(ASKED)

@@ -10,7 +10,7 @@ from search_fakes import FormulaEstimator
 
 from armature.perf.calibration import SHORT_ITL_MS
 from armature.perf.estimate import Band
-from armature.search.vary import asker
+from armature.search.vary import Ask
 
 
 class Loaded(FormulaEstimator):
@@ -23,7 +23,7 @@ class Loaded(FormulaEstimator):
 
 def picks(*rates):
     for rate in rates:
-        found = asker(Loaded())(question(request_rate=rate, sla={"ttft_ms": 5000.0, "itl_ms": 200.0}))
+        found = Ask(Loaded())(question(request_rate=rate, sla={"ttft_ms": 5000.0, "itl_ms": 200.0}))
         yield from found.candidates(range(len(found.points)))
 
 
