@@ -46,19 +46,16 @@ def _steps(*last: int) -> tuple[int, ...]:
 # measured at 1-17 rows and at both sides of each tile, mixtures of experts at 1, 2, 4, ... and some between.
 _SMALL = (
     *range(1, 19),
-    20,
-    24,
-    28,
-    *_steps(32),
-    40,
-    *_steps(48, 64, 80, 96, 112, 128),
-    144,
-    *_steps(160, 192, 224, 256),
+    *(20, 24, 28, 31, *_steps(32), 40, *_steps(48, 64, 80, 96, 112, 128), 144),
+    *(*_steps(160, 192, 224), 255, *_steps(256)),
 )
 # Requests decoded in one step, per attention-DP rank.
 BATCHES: tuple[int, ...] = (*_SMALL, 320, 384, 448, *_steps(512), 640, *_steps(768), 896, *_steps(1024))
-# Of these, where attention over the requests' contexts is measured; it has no tiles between.
-CONTEXT_BATCHES: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 96, 128, 256, 512, 1024)
+# Of these, where attention over the requests' contexts is measured. Attention is measured at powers of two, as far as
+# the caches fit; beyond, the library goes on from the batch before, and jumps where the next one starts.
+CONTEXT_BATCHES: tuple[int, ...] = (
+    *(1, 2, 4, 8, 12, 16, *_steps(31), 48, 64, 96, 128, 192, *_steps(255), 384, 512, 1024),
+)
 # Tokens of one prefill step. Beyond the tables of GEMMs (4,352 rows) attention bends the line.
 TOKENS: tuple[int, ...] = (
     *BATCHES,
@@ -67,14 +64,17 @@ TOKENS: tuple[int, ...] = (
     *(*_steps(32768), 36864, 40960, 49152, 57344, 65536, 81920, 98304, 114688, 131072),
 )
 # Tokens in the cache of a request that decodes.
-CONTEXTS: tuple[int, ...] = (1, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768, 65536, 131072)
+CONTEXTS: tuple[int, ...] = (
+    *(1, 2, 8, 32, 64, 128, 256, 512, 1024, 1536, 2048, 4096, 6144, 8192, 12288, 16384, 24576, 32768),
+    *(49152, 65536, 131072),
+)
 # New tokens of a chunk, and tokens of the same prompt before it.
 # fmt: off
 CHUNKS: tuple[int, ...] = (
-    1, 64, 128, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096, 5120, 6144, 8192, 10240, 16384, 32768,
+    1, 64, 128, 256, 512, 1024, 2048, 3072, 4096, 5120, 6144, 8192, 16384, 32768,
 )
 PRIORS: tuple[int, ...] = (
-    0, 64, 256, 512, 1024, 2048, 4096, 6144, 8192, 10240, 12288, 16384, 24576, 32768, 65536, 131072,
+    0, 64, 256, 512, 1024, 2048, 3072, 4096, 6144, 8192, 10240, 12288, 16384, 24576, 32768, 65536, 131072,
 )
 # fmt: on
 

@@ -1,6 +1,6 @@
 """A small table of step times: what goes into the Profile and what mockers and the twin read.
 
-No worker loads an estimator: `sample` asks one for a lattice (a JSON of some 60 kB at most), and `TableTimes`
+No worker loads an estimator: `sample` asks one for a lattice (a JSON of some 35 kB at most), and `TableTimes`
 answers from it by linear interpolation between roughly logarithmic nodes (see `lattice`), for arrays and, fast,
 for the single steps of a mocker.
 
@@ -22,6 +22,7 @@ from armature.perf.estimate import Band, FloatLike, Floats, Source, StepTimes, h
 from armature.perf.lattice import (
     BATCHES,
     CHUNKS,
+    CONTEXT_BATCHES,
     CONTEXTS,
     PRIORS,
     TOKENS,
@@ -38,9 +39,10 @@ class StepTable(msgspec.Struct, frozen=True):
     """Step times of one engine on a lattice.
 
     prefill_ms over `isl` (one prompt); decode_ms rows over `context`, columns over `batch`; mixed_ms over
-    `chunk` x `context` x `batch`; prior_ms rows over `prior_chunk`, columns over `prior`: what a chunk costs more
-    for the tokens of its prompt before it. Milliseconds; batches per attention-DP rank. Bands are ratios
-    (low, high) of truth to estimate. host_ms: what a request takes before its first token beside its steps.
+    `chunk` x `context` x `mixed_batch` (where that is empty, `batch`); prior_ms rows over `prior_chunk`, columns over
+    `prior`: what a chunk costs more for the tokens of its prompt before it. Milliseconds; batches per attention-DP
+    rank. Bands are ratios (low, high) of truth to estimate. host_ms: what a request takes before its first token
+    beside its steps.
     """
 
     source: str
@@ -58,6 +60,7 @@ class StepTable(msgspec.Struct, frozen=True):
     decode_band: tuple[float, float] = (0.5, 2.0)
     notes: tuple[str, ...] = ()
     host_ms: float = 0.0
+    mixed_batch: tuple[float, ...] = ()
 
 
 # Nodes of the mixed table. `TableTimes` interpolates only what the decoding requests add to a prefill step of as
@@ -72,9 +75,10 @@ def sample(
     """`times` on a lattice up to the given sizes; beyond them the table goes on in straight lines."""
     isl, batch = _nodes(TOKENS, max_isl), _nodes(BATCHES, max_batch)
     context, chunk = _nodes(CONTEXTS, max_context), _nodes(_MIXED_CHUNKS, max_chunk)
+    mixed_batch = _nodes(CONTEXT_BATCHES, max_batch)
     prior_chunk, prior = _nodes(CHUNKS, max_chunk), _nodes(PRIORS, max(max_isl, max_context))
     decode = times.decode_ms(batch[None, :], context[:, None])
-    mixed = times.mixed_ms(chunk[:, None, None], batch, context[:, None])
+    mixed = times.mixed_ms(chunk[:, None, None], mixed_batch, context[:, None])
     fresh = times.prefill_ms(prior_chunk)
     extra = times.prefill_ms(prior_chunk[:, None], 1.0, prior) - fresh[:, None]
     return StepTable(
@@ -93,6 +97,7 @@ def sample(
         decode_band=(times.decode_band.low, times.decode_band.high),
         notes=times.notes,
         host_ms=host_ms(times),
+        mixed_batch=_row(mixed_batch),
     )
 
 
@@ -123,7 +128,7 @@ class TableTimes:
             context=_array(table.context),
             decode=decode,
         )
-        axes = (_array(table.chunk), _array(table.batch), _array(table.context))
+        axes = (_array(table.chunk), _array(table.mixed_batch or table.batch), _array(table.context))
         mixed = _array(table.mixed_ms).transpose(0, 2, 1)
         together = self._lattice.prefill_ms(axes[0][:, None] + axes[1])
         # What the requests' caches add, per (chunk, batch, context); rising in the last two, so that the whole is.

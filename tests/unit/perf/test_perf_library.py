@@ -13,7 +13,7 @@ from armature.hardware.catalog import GPUS
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
 from armature.perf.silicon import NoSiliconData, SiliconEstimator, library
-from armature.perf.silicon.measure import sampled
+from armature.perf.silicon.measure import attention_of, sampled
 
 pytest.importorskip("aiconfigurator_core")
 
@@ -150,4 +150,4 @@ def test_sampling_refuses_values_that_are_no_times():
             return float("nan") if batch > 500 else 1.0
 
     with pytest.raises(NoSiliconData, match="no times"):
-        sampled(Broken())
+        sampled(Broken(), attention_of(Broken()))

@@ -166,7 +166,7 @@ def test_a_damaged_entry_is_as_good_as_none(data, facts, fresh):
 
 
 def test_a_damaged_entry_is_made_anew(spec, fresh, monkeypatch):
-    monkeypatch.setattr(estimator_module, "measured", lambda _: fresh)
+    monkeypatch.setattr(estimator_module, "measured", lambda *_: fresh)
     store = Memory()
     cache = StepCache(store, {})
     cache.put(spec, fresh)
@@ -190,7 +190,7 @@ def test_an_entry_with_other_nodes_is_none(spec, fresh, monkeypatch):
     store = Memory()
     cache = StepCache(store, {})
     cache.put(spec, fresh)
-    monkeypatch.setattr(step_cache_module, "TOKENS", step_cache_module.TOKENS[:-1])
+    monkeypatch.setattr(step_cache_module, "CONTEXTS", step_cache_module.CONTEXTS[:-1])
     assert cache.get(spec) is None
 
 

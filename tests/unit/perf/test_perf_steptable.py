@@ -69,7 +69,7 @@ def table_of(times, **limits):
 )
 def test_a_table_keeps_its_source(times, isl, chunk, batch, context):
     table, encoded = table_of(times)
-    assert len(encoded) <= 60_000
+    assert len(encoded) <= 40_000
     assert float(table.prefill_ms(isl)) == pytest.approx(float(times.prefill_ms(isl)), rel=0.02)
     assert float(table.decode_ms(batch, context)) == pytest.approx(
         float(times.decode_ms(batch, context)), rel=0.02
@@ -180,7 +180,7 @@ def test_tables_of_real_estimators_keep_them_within_2_percent(facts, kind, model
     estimator = SiliconEstimator() if kind == "silicon" else RooflineEstimator()
     times = estimator.engine(EngineSpec(facts(model), GPUS["h200_sxm"], "vllm", layout, "bf16"))
     table, encoded = table_of(times)
-    assert len(encoded) <= 60_000
+    assert len(encoded) <= 40_000
     rng = np.random.default_rng(3)
     isl, chunk, batch, context, prior = (
         np.exp(rng.uniform(0, np.log(top), 500)) for top in (32768, 8192, 512, 40960, 32768)

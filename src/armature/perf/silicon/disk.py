@@ -17,7 +17,7 @@ from typing import Protocol
 __all__ = ["Disk", "Store", "default_folder"]
 
 LIMIT_BYTES = 64 * 2**20
-"""Some 6,000 engines."""
+"""Some 4,700 engines."""
 _LARGEST_BYTES = 2**20
 _ABANDONED_S = 3600.0
 _BETWEEN_EVICTIONS = 256

@@ -17,7 +17,7 @@ from armature.perf.estimate import Backend, EngineSpec
 from armature.perf.lattice import LatticeTimes
 from armature.perf.silicon import library
 from armature.perf.silicon.library import NoSiliconData
-from armature.perf.silicon.measure import compiled, measured
+from armature.perf.silicon.measure import Attentions, compiled, measured
 from armature.perf.silicon.step_cache import StepCache
 
 __all__ = ["NoSiliconData", "SiliconEstimator", "supported"]
@@ -33,6 +33,7 @@ class SiliconEstimator:
     def __init__(self, cache: StepCache | None = None) -> None:
         self._cache = cache
         self._kept: OrderedDict[tuple[object, ...], LatticeTimes | NoSiliconData] = OrderedDict()
+        self._attentions = Attentions()
         self._lock = threading.RLock()
 
     def engine(self, spec: EngineSpec) -> LatticeTimes:
@@ -59,7 +60,7 @@ class SiliconEstimator:
             return answer
         try:
             with library.quiet():
-                answer = measured(spec)
+                answer = measured(spec, self._attentions)
         except NoSiliconData as error:
             # Without what it was raised from: a traceback holds on to the library's tables.
             answer = NoSiliconData(error.message, error.mend, lasting=error.lasting)

@@ -3,13 +3,20 @@
 The nodes are where the library's own tables have theirs, so that between nodes its answer is (almost) a straight
 line too; `benchmarks/interpolation.py` prints what is left. Where a table falls as the step grows, it is held level:
 the price of answers that never fall.
+
+What attention adds for the tokens before a step costs most to ask: the library walks its tables for each. It follows
+from the heads per GPU and the dtypes alone, not from pipeline stages, attention-DP ranks or how experts are split (to
+the last bits; a test holds it), so engines that differ in these share it (`Attentions`): a third of a dense model's
+engines ask for it, and a tenth of a mixture's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import product
+from functools import partial
+from itertools import pairwise, product
 
 import numpy as np
 
@@ -32,7 +39,19 @@ from armature.perf.silicon import exchange, library
 from armature.perf.silicon.exchange import Exchange
 from armature.perf.silicon.library import Handle, NoSiliconData
 
-__all__ = ["DECODE_BAND", "PREFILL_BAND", "QUANTISED", "Ask", "Samples", "compiled", "measured", "sampled"]
+__all__ = [
+    "DECODE_BAND",
+    "PREFILL_BAND",
+    "QUANTISED",
+    "Ask",
+    "Attention",
+    "Attentions",
+    "Samples",
+    "attention_of",
+    "compiled",
+    "measured",
+    "sampled",
+]
 
 # Truth over estimate, 80 %. From the 5,221 end-to-end measurements that the library ships: TPOT is off by 17 % in
 # the median without bias (0.98); TTFT predictions are 0.59 of the measured (half of it queueing, which is not in
@@ -43,15 +62,10 @@ DECODE_BAND = Band(0.8, 1.35)
 # Dtypes whose arithmetic is quantised too. Weight-only formats (int4) may honestly lose to bf16 on large steps.
 QUANTISED = ("fp8", "fp4")
 
-
-@dataclass(frozen=True, slots=True)
-class Samples:
-    """What the library says at the nodes of `lattice`, in ms: prefill over TOKENS; prior_extra, what a chunk (CHUNKS)
-    costs more after PRIORS tokens of its prompt; decode over BATCHES and CONTEXTS."""
-
-    prefill: Floats
-    prior_extra: Floats
-    decode: Floats
+STRAIGHT = 0.004
+"""Half of it is the worst that a single kink between two nodes leaves, as a share of the step."""
+_MOST_ADDED = 64
+_KEPT_ATTENTIONS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +74,50 @@ class Ask:
 
     exchange: Exchange
     modes: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Attention:
+    """What the tokens before a step add to it, in ms: cached (rows CONTEXT_BATCHES, columns CONTEXTS), to a decode step
+    of empty contexts; prior (rows CHUNKS, columns PRIORS), to a chunk that begins its prompt."""
+
+    cached: Floats
+    prior: Floats
+
+
+class Attentions:
+    """Attention that engines share, asked once: the last 64 of them."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[tuple[object, ...], Attention] = OrderedDict()
+
+    def of(self, spec: EngineSpec, ask: Ask, handle: Handle) -> Attention:
+        """ask: what the handle was compiled with. Raises NoSiliconData."""
+        facts = spec.facts
+        model = (facts.name, facts.config_dir, facts.weight_bytes, facts.quantisation)
+        dtypes = (ask.modes.get("kvcache_quant_mode"), ask.modes.get("fmha_quant_mode"))
+        ways = (ask.exchange.context, ask.exchange.generation)  # the tables of DeepEP's engines have their own
+        key = (*model, spec.gpu.sku, spec.backend, spec.parallelism.tp, *dtypes, *ways)
+        found = self._kept.pop(key, None)
+        if found is None:
+            found = attention_of(handle)
+        self._kept[key] = found
+        if len(self._kept) > _KEPT_ATTENTIONS:
+            self._kept.popitem(last=False)
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Samples:
+    """What the library says, in ms: prefill over `tokens`; prior_extra, what a chunk (CHUNKS) costs more after PRIORS
+    tokens of its prompt; decode over `batch` and CONTEXTS. tokens, batch: TOKENS and BATCHES, and nodes between where
+    a straight line would be off by more than `STRAIGHT`."""
+
+    tokens: Floats
+    prefill: Floats
+    prior_extra: Floats
+    batch: Floats
+    decode: Floats
 
 
 def compiled(spec: EngineSpec) -> tuple[Handle, Ask, tuple[str, ...]]:
@@ -97,44 +155,69 @@ def _microscaled(spec: EngineSpec) -> Iterator[tuple[dict[str, str], tuple[str, 
         yield {"moe_quant_mode": "w4a8_mxfp4_mxfp8"}, ()
 
 
-def sampled(handle: Handle) -> Samples:
+def attention_of(handle: Handle) -> Attention:
+    """The library's answers at every node of attention, on two threads: it computes without Python's lock. Raises
+    NoSiliconData."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(2) as both:
+        cached = list(both.map(lambda b: [handle.decode_ms(b, c) for c in CONTEXTS], CONTEXT_BATCHES))
+        prior = list(both.map(lambda n: [handle.prefill_ms(n, p) for p in PRIORS], CHUNKS))
+    return Attention(*(_beyond_first(np.array(values)) for values in (cached, prior)))
+
+
+def _beyond_first(values: Floats) -> Floats:
+    """To the femtosecond, so that it does not matter which of the engines that share it was asked."""
+    return np.asarray(np.round(values - values[:, :1], 9), dtype=np.float64)
+
+
+def sampled(handle: Handle, attention: Attention) -> Samples:
     """The library's answers at every node. Raises NoSiliconData where they are no times."""
-    prefill = np.array([handle.prefill_ms(n) for n in TOKENS])
-    empty = np.array([handle.decode_ms(b, CONTEXTS[0]) for b in BATCHES])
-    # Matrix multiplications have a step at every tile of rows, attention has none; and a step with long contexts
-    # takes the library fifty times longer to say.
-    at = [BATCHES.index(b) for b in CONTEXT_BATCHES]
-    full = (
-        np.array([[handle.decode_ms(b, c) for c in CONTEXTS[1:]] for b in CONTEXT_BATCHES]) - empty[at, None]
-    )
-    caches = [np.interp(BATCHES, CONTEXT_BATCHES, column) for column in full.T]
-    decode = empty[:, None] + np.column_stack([np.zeros_like(empty), *caches])
-    if not (
-        np.isfinite(prefill).all() and np.isfinite(decode).all() and prefill.min() > 0 and decode.min() > 0
-    ):
+    tokens, prefill = _refined(TOKENS, handle.prefill_ms)
+    batch, empty = _refined(BATCHES, partial(handle.decode_ms, context=CONTEXTS[0]))
+    caches = [np.interp(batch, CONTEXT_BATCHES, column) for column in attention.cached.T]
+    decode = empty[:, None] + np.column_stack(caches)
+    finite = all(np.isfinite(values).all() for values in (prefill, decode, attention.prior))
+    if not (finite and prefill.min() > 0 and decode.min() > 0):
         raise NoSiliconData("the measured tables hold values that are no times")
-    alone = np.array([handle.prefill_ms(n) for n in CHUNKS])
-    after = [[handle.prefill_ms(n, p) for p in PRIORS[1:]] for n in CHUNKS]
-    extra = np.column_stack([np.zeros_like(alone), np.array(after) - alone[:, None]])
-    return Samples(prefill, extra, decode)
+    return Samples(tokens, prefill, attention.prior, batch, decode)
 
 
-def measured(spec: EngineSpec) -> LatticeTimes:
+def _refined(nodes: Sequence[int], ask: Callable[[float], float]) -> tuple[Floats, Floats]:
+    """Nodes and the answers there: the given ones, and the middle of two that a straight line misses, again and again
+    until it does not. Matrix multiplications and experts jump where a table starts another kernel, wherever that is."""
+    found = {node: ask(node) for node in nodes}
+    spans = list(pairwise(nodes))
+    while spans and len(found) < len(nodes) + _MOST_ADDED:
+        low, high = spans.pop()
+        middle = (low + high) // 2
+        if middle == low:
+            continue
+        answer = ask(middle)
+        line = found[low] + (found[high] - found[low]) * (middle - low) / (high - low)
+        if abs(line - answer) > STRAIGHT * answer:
+            found[middle] = answer
+            spans += [(low, middle), (middle, high)]
+    ordered = sorted(found)
+    return np.array(ordered, dtype=np.float64), np.array([found[node] for node in ordered])
+
+
+def measured(spec: EngineSpec, attentions: Attentions) -> LatticeTimes:
     """The engine's step times; notes say what was mended. Raises NoSiliconData."""
     handle, ask, notes = compiled(spec)
-    samples = sampled(handle)
+    samples = sampled(handle, attentions.of(spec, ask, handle))
     variants = _variants(spec, ask)
-    in_prefill = cheapest_of(samples.prefill, [np.array([v.prefill_ms(n) for n in TOKENS]) for v in variants])
+    variants_prefill = [np.array([v.prefill_ms(n) for n in samples.tokens]) for v in variants]
+    in_prefill = cheapest_of(samples.prefill, variants_prefill)
     empty = samples.decode[:, 0]
-    in_decode = cheapest_of(
-        empty, [np.array([v.decode_ms(b, CONTEXTS[0]) for b in BATCHES]) for v in variants]
-    )
+    variants_decode = [np.array([v.decode_ms(b, CONTEXTS[0]) for b in samples.batch]) for v in variants]
+    in_decode = cheapest_of(empty, variants_decode)
     decode = samples.decode + (in_decode.values - empty)[:, None]
     notes += _note("slower in {dtype} than in bf16, so the bf16 times are used", spec, in_prefill, in_decode)
 
     ideal = RooflineTimes(spec, IDEAL)
-    floor_prefill = above_floor(in_prefill.values, ideal.prefill_ms(np.array(TOKENS)))
-    floor_decode = above_floor(decode, ideal.decode_ms(np.array(BATCHES)[:, None], np.array(CONTEXTS)))
+    floor_prefill = above_floor(in_prefill.values, ideal.prefill_ms(samples.tokens))
+    floor_decode = above_floor(decode, ideal.decode_ms(samples.batch[:, None], np.array(CONTEXTS)))
     notes += _note(
         "faster than the hardware can be, so raised to its limit", spec, floor_prefill, floor_decode
     )
@@ -149,12 +232,12 @@ def measured(spec: EngineSpec) -> LatticeTimes:
         prefill_band=ROOFLINE_PREFILL_BAND if estimated else PREFILL_BAND,
         decode_band=ROOFLINE_DECODE_BAND if estimated else DECODE_BAND,
         notes=notes,
-        tokens=np.array(TOKENS, dtype=np.float64),
+        tokens=samples.tokens,
         prefill=rising_prefill.values,
         chunk=np.array(CHUNKS, dtype=np.float64),
         prior=np.array(PRIORS, dtype=np.float64),
         prior_extra=rising(np.maximum(samples.prior_extra, 0.0)),
-        batch=np.array(BATCHES, dtype=np.float64),
+        batch=samples.batch,
         context=np.array(CONTEXTS, dtype=np.float64),
         decode=rising_decode.values,
         moe_a2a=ask.exchange.engine,

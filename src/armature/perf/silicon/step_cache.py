@@ -23,19 +23,20 @@ import armature
 from armature.model.bundle import bundled_config
 from armature.model.facts import ModelFacts
 from armature.perf.estimate import Band, EngineSpec, Floats
-from armature.perf.lattice import BATCHES, CHUNKS, CONTEXTS, PRIORS, TOKENS, LatticeTimes
+from armature.perf.lattice import CHUNKS, CONTEXTS, PRIORS, LatticeTimes
 from armature.perf.silicon import library
 from armature.perf.silicon.disk import Disk, Store, default_folder
 from armature.perf.silicon.model_files import NoSiliconData
 
 __all__ = ["StepCache", "user_cache"]
 
-_MAGIC = b"armature-steps-1\n"
+_MAGIC = b"armature-steps-2\n"
 _DIGEST = 16
 
 
 class _Entry(msgspec.Struct, frozen=True, array_like=True):
-    """An answer on disk; the lattice's values are little-endian doubles, its nodes those of `lattice`."""
+    """An answer on disk; the lattice's values are little-endian doubles. Its nodes are those of `lattice`, but for the
+    ones that an engine has of its own."""
 
     name: str
     refusal: tuple[str, str] | None
@@ -44,8 +45,10 @@ class _Entry(msgspec.Struct, frozen=True, array_like=True):
     decode_band: tuple[float, float] = (1.0, 1.0)
     notes: tuple[str, ...] = ()
     moe_a2a: str = ""
+    tokens: bytes = b""
     prefill: bytes = b""
     prior_extra: bytes = b""
+    batch: bytes = b""
     decode: bytes = b""
 
 
@@ -99,7 +102,10 @@ def _encoded(name: str, answer: LatticeTimes | NoSiliconData) -> bytes:
             (answer.decode_band.low, answer.decode_band.high),
             answer.notes,
             answer.moe_a2a,
-            *(_bytes(values) for values in (answer.prefill, answer.prior_extra, answer.decode)),
+            *(
+                values.astype("<f8").tobytes()
+                for values in (answer.tokens, answer.prefill, answer.prior_extra, answer.batch, answer.decode)
+            ),
         )
     body = msgspec.msgpack.encode(entry)
     return _MAGIC + blake2b(body, digest_size=_DIGEST).digest() + body
@@ -121,30 +127,25 @@ def _decoded(name: str, data: bytes) -> LatticeTimes | NoSiliconData | None:
             prefill_band=Band(*entry.prefill_band),
             decode_band=Band(*entry.decode_band),
             notes=entry.notes,
-            tokens=_nodes(TOKENS),
-            prefill=_values(entry.prefill, TOKENS),
+            tokens=_values(entry.tokens, -1),
+            prefill=_values(entry.prefill, len(entry.tokens) // 8),
             chunk=_nodes(CHUNKS),
             prior=_nodes(PRIORS),
-            prior_extra=_values(entry.prior_extra, CHUNKS, PRIORS),
-            batch=_nodes(BATCHES),
+            prior_extra=_values(entry.prior_extra, len(CHUNKS), len(PRIORS)),
+            batch=_values(entry.batch, -1),
             context=_nodes(CONTEXTS),
-            decode=_values(entry.decode, BATCHES, CONTEXTS),
+            decode=_values(entry.decode, len(entry.batch) // 8, len(CONTEXTS)),
             moe_a2a=entry.moe_a2a,
         )
     except (msgspec.DecodeError, ValueError):
         return None
 
 
-def _bytes(values: Floats) -> bytes:
-    return values.astype("<f8").tobytes()
-
-
 def _nodes(axis: tuple[int, ...]) -> Floats:
     return np.array(axis, dtype=np.float64)
 
 
-def _values(data: bytes, *axes: tuple[int, ...]) -> Floats:
-    shape = tuple(len(axis) for axis in axes)
+def _values(data: bytes, *shape: int) -> Floats:
     return np.frombuffer(data, dtype="<f8").reshape(shape).astype(np.float64)
 
 
