@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from armature.hardware.inventory import Inventory
     from armature.model.facts import ModelFacts
     from armature.perf.estimate import Backend
+    from armature.perf.silicon import SiliconEstimator
 
 __all__ = ["register"]
 
@@ -226,26 +228,32 @@ def support(
     """Show how well a model is known, per GPU and backend.
 
     silicon: from measured tables. estimated: from tables extended to that GPU. roofline: from the GPU's figures,
-    with a wider band. Rows come as they are found out: a GPU's tables take a second or more to load.
+    with a wider band. Rows come as they are found out: a GPU's tables take a second or more to load, and are not
+    loaded again for a model that was asked before.
     """
     from armature.hardware import catalog
     from armature.model.resolve import resolve_model
+    from armature.perf.silicon import SiliconEstimator, user_cache
 
     facts = resolve_model(model, offline=offline)
     gpus = [catalog.gpu(sku, path="--gpu") for sku in gpu] if gpu else list(catalog.GPUS.values())
+    estimator = SiliconEstimator(user_cache(os.environ))
     backends: tuple[Backend, ...] = ("vllm", "sglang", "trtllm")
     size = max(len(each.sku) for each in gpus)
     print(f"{'GPU':<{size}}  GPUs needed  " + "  ".join(f"{backend:<12}" for backend in backends).rstrip())
     for each, (sku, needed, _) in zip(gpus, _smallest(facts, gpus), strict=True):
-        cells = ["does not fit" if needed == "-" else _known(facts, each, backend) for backend in backends]
+        cells = [
+            "does not fit" if needed == "-" else _known(facts, each, backend, estimator)
+            for backend in backends
+        ]
         row = f"{sku:<{size}}  {needed:>11}  " + "  ".join(f"{cell:<12}" for cell in cells)
         print(row.rstrip(), flush=True)
 
 
-def _known(facts: ModelFacts, gpu: Gpu, backend: Backend) -> str:
+def _known(facts: ModelFacts, gpu: Gpu, backend: Backend, estimator: SiliconEstimator) -> str:
     from armature.perf.silicon import supported
 
-    covered, how = supported(facts, gpu, backend)
+    covered, how = supported(facts, gpu, backend, estimator)
     if not covered:
         return "roofline"
     return "estimated" if "estimated" in how else "silicon"

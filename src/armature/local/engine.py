@@ -7,6 +7,7 @@ graph's node selector, or the smallest usual one that the model fits). Reads mod
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ from armature.model.parallelism import Parallelism
 from armature.model.resolve import resolve_model
 from armature.perf.choose import estimator_for
 from armature.perf.estimate import Backend, EngineSpec
+from armature.perf.silicon import user_cache
 from armature.perf.steptable import StepTable, TableTimes, sample
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.profile import Group, Profile
@@ -183,7 +185,8 @@ def _estimated(
     )
     pool, parallelism, kv_dtype, fitted, why = _placed(view, facts, made, options)
     if table is None:
-        times = estimator_for("auto").engine(EngineSpec(facts, pool.gpu, backend, parallelism, kv_dtype))
+        estimator = estimator_for("auto", cache=user_cache(os.environ))
+        times = estimator.engine(EngineSpec(facts, pool.gpu, backend, parallelism, kv_dtype))
         longest = min(length, _MOST_TABLE_TOKENS)
         table = sample(
             times,

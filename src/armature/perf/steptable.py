@@ -72,8 +72,9 @@ _POWERS_OF_TEN = np.array([float(f"1e{n}") for n in range(23)])
 def sample(
     times: StepTimes, *, max_isl: float, max_batch: float, max_context: float, max_chunk: float
 ) -> StepTable:
-    """`times` on a lattice up to the given sizes; beyond them the table goes on in straight lines."""
-    isl, batch = _nodes(TOKENS, max_isl), _nodes(BATCHES, max_batch)
+    """`times` on a lattice up to the given sizes, prompts to a full chunk at least: several short ones share a step
+    with all who decode. Beyond the sizes the table goes on in straight lines."""
+    isl, batch = _nodes(TOKENS, max(max_isl, max_chunk + max_batch)), _nodes(BATCHES, max_batch)
     context, chunk = _nodes(CONTEXTS, max_context), _nodes(_MIXED_CHUNKS, max_chunk)
     mixed_batch = _nodes(CONTEXT_BATCHES, max_batch)
     prior_chunk, prior = _nodes(CHUNKS, max_chunk), _nodes(PRIORS, max(max_isl, max_context))

@@ -279,7 +279,7 @@ def step_table(engine: Engine, facts: ModelFacts, isl: float, osl: float, longes
     context = min(facts.max_context, max(2 * round(isl + osl), round(longest)))
     return sample(
         engine.times,
-        max_isl=max(context, CHUNK_TOKENS + engine.max_batch),  # several short prompts share a step
+        max_isl=context,
         max_batch=engine.max_batch,
         max_context=max(context, 2),
         max_chunk=CHUNK_TOKENS,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 import yaml
 
@@ -15,6 +16,7 @@ from armature import api
 from armature.api import v1beta1
 from armature.errors import InvalidInput, ModelUnknown, NothingFits, PreflightFailed
 from armature.graph.build import build
+from armature.hardware.catalog import GPUS
 from armature.hardware.inventory import parse_hardware
 from armature.local.engine import engine_for
 from armature.local.environment import plain_env
@@ -23,7 +25,10 @@ from armature.local.plan import process_specs
 from armature.local.spec import Launch, ProcessSpec
 from armature.model.resolve import resolve_model
 from armature.perf.choose import estimator_for
+from armature.perf.estimate import EngineSpec
+from armature.perf.silicon import estimator as silicon_estimator
 from armature.perf.steptable import StepTable
+from armature.search.operating import CHUNK_TOKENS
 from armature.search.rapid import profile as search
 
 CONFORMANCE = Path(__file__).parents[2] / "data" / "conformance"
@@ -490,6 +495,41 @@ def test_with_its_profile_a_graph_runs_on_the_picks_numbers(planned):
     assert table == profile.step_tables[group.role]
     assert any("on the profile's step times" in note for note in launch.notes)
     assert not any("estimated (" in note for note in launch.notes)
+
+
+def test_a_bare_graph_runs_on_the_same_step_times_from_the_users_cache(planned, tmp_path, monkeypatch):
+    """Issue 4: plan and mocker agree; a second start loads no tables."""
+    pytest.importorskip("aiconfigurator_core")
+    monkeypatch.setenv("ARMATURE_CACHE", str(tmp_path))
+    profile, made = planned
+    group = profile.picked.groups[0]
+    spec = EngineSpec(
+        resolve_model("Qwen/Qwen3-8B", offline=True),
+        GPUS["h100_sxm"],
+        "vllm",
+        group.parallelism,
+        group.kv_dtype,
+    )
+    times = estimator_for("auto").engine(spec)
+    options = UpOptions(home=Path("/h"), offline=True)
+
+    def table_of(launch):
+        return msgspec.json.decode(
+            launch.files[flag(launch.workers[0], "--step-table") or ""], type=StepTable
+        )
+
+    table = table_of(process_specs(made.dgd, profile=None, options=options, extras=made.extras))
+    assert table.source == "calibrated"
+    theirs = profile.step_tables[group.role]
+    shared = sorted({*table.isl} & {*theirs.isl})
+    assert max(shared) >= 8192
+    at = dict(zip(table.isl, table.prefill_ms, strict=True))
+    assert [at[isl] for isl in shared] == pytest.approx(times.prefill_ms(np.array(shared)), rel=1e-4)
+    assert table.isl[-1] >= CHUNK_TOKENS + table.batch[-1]
+    assert list((tmp_path / "steps").iterdir())
+    monkeypatch.setattr(silicon_estimator, "measured", lambda *_: pytest.fail("asked again"))
+    again = process_specs(made.dgd, profile=None, options=options, extras=made.extras)
+    assert table_of(again) == table
 
 
 def test_a_worker_that_is_not_the_picks_gets_an_estimate_of_its_own(planned):

@@ -17,7 +17,9 @@ from armature.hardware.catalog import GPUS
 from armature.hardware.products import gpu_for_product
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
-from armature.perf.silicon import NoSiliconData, SiliconEstimator, supported
+from armature.perf.silicon import NoSiliconData, SiliconEstimator, StepCache, supported
+from armature.perf.silicon import estimator as silicon_estimator
+from armature.perf.silicon.disk import Disk
 
 pytest.importorskip("aiconfigurator_core")
 
@@ -214,6 +216,15 @@ def test_support_says_why(facts):
     covered, why = supported(facts(QUANTISED), GPUS["t4"], "vllm")
     assert not covered
     assert "t4" in why
+
+
+def test_what_support_asks_is_kept_for_the_next_search(facts, tmp_path, monkeypatch):
+    kept = StepCache(Disk(tmp_path), {})
+    for model in (QUANTISED, "moonshotai/Kimi-K2-Instruct"):
+        expected = supported(facts(model), H200, "vllm", SiliconEstimator(kept))
+        with monkeypatch.context() as patched:
+            patched.setattr(silicon_estimator, "measured", lambda *_: pytest.fail("asked again"))
+            assert supported(facts(model), H200, "vllm", SiliconEstimator(kept)) == expected
 
 
 def test_importing_perf_loads_neither_the_library_nor_pandas():

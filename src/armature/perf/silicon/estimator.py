@@ -17,7 +17,7 @@ from armature.perf.estimate import Backend, EngineSpec
 from armature.perf.lattice import LatticeTimes
 from armature.perf.silicon import library
 from armature.perf.silicon.library import NoSiliconData
-from armature.perf.silicon.measure import Attentions, compiled, measured
+from armature.perf.silicon.measure import Attentions, measured
 from armature.perf.silicon.step_cache import StepCache
 
 __all__ = ["NoSiliconData", "SiliconEstimator", "supported"]
@@ -69,24 +69,25 @@ class SiliconEstimator:
         return answer
 
 
-def supported(facts: ModelFacts, gpu: Gpu, backend: Backend) -> tuple[bool, str]:
+def supported(
+    facts: ModelFacts, gpu: Gpu, backend: Backend, estimator: SiliconEstimator | None = None
+) -> tuple[bool, str]:
     """Whether measured tables cover the model on this GPU and backend in some layout, and why (not).
 
-    Asks the library for one prefill and one decode step: up to a second for a system and backend that it has not
-    loaded yet, milliseconds after that. Memory is not looked at.
+    estimator: whom to ask; with a cache, what it says is kept for the next search. A system and backend that are not
+    loaded yet take up to a second, others a tenth. Memory is not looked at.
     """
     cause = ""
+    asked = estimator or SiliconEstimator()
     kv_dtypes = dict.fromkeys(("fp8" if "fp8" in gpu.flops else "bf16", "bf16"))
     for parallelism in _usual_layouts(facts):
         for kv_dtype in kv_dtypes:
             try:
-                _require_tables(gpu)
-                with library.quiet():
-                    compiled(EngineSpec(facts, gpu, backend, parallelism, kv_dtype))
+                times = asked.engine(EngineSpec(facts, gpu, backend, parallelism, kv_dtype))
             except NoSiliconData as error:
                 cause = cause or error.message
             else:
-                estimated = library.SYSTEMS[gpu.sku] in library.ESTIMATED_SYSTEMS
+                estimated = times.source == "estimated"
                 return True, "measured tables, labelled estimated" if estimated else "measured tables"
     return False, cause
 
