@@ -24,12 +24,12 @@ _KEPT = 512
 
 
 class AutoEstimator:
-    """The best source for each engine; raises nothing."""
+    """The best source for each engine; raises nothing. silicon: the measured tables, which are asked first."""
 
     name = "auto"
 
     def __init__(self, cache: StepCache | None = None) -> None:
-        self._silicon = SiliconEstimator(cache)
+        self.silicon = SiliconEstimator(cache)
         self._roofline = RooflineEstimator()
         self._kept = lru_cache(maxsize=_KEPT)(self._best)
 
@@ -39,11 +39,11 @@ class AutoEstimator:
 
     def _best(self, spec: EngineSpec) -> StepTimes:
         try:
-            return calibrated(self._silicon.engine(spec), spec)
+            return calibrated(self.silicon.engine(spec), spec)
         except NoSiliconData as error:
             own = error
         try:
-            return transferred(spec, self._silicon)
+            return transferred(spec, self.silicon)
         except NoSiliconData:
             note = f"no silicon data for {spec.gpu.sku}/{spec.backend}: roofline ({own.message})"
             times = with_host(self._roofline.engine(spec), spec.backend)
