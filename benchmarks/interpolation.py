@@ -6,7 +6,7 @@ For each engine: decode steps (batch to 512, context to 64k), prefill of a whole
 (to 8k, as engines do) after a part of its prompt, log-uniform. `lattice`: the library's answers at our nodes,
 interpolated; the error is interpolation alone. `mended`: what the guards made of them, which the search reads; it
 differs from the library where a table is broken (an FP8 step slower than bf16's, a step that gets faster as it grows).
---all: engines of eleven layouts of ten models on every measured GPU and backend, the worst of them and a summary.
+--all: engines of twelve layouts of eleven models on every measured GPU and backend, the worst of them and a summary.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ LAYOUTS = (
     ("Qwen/Qwen3-235B-A22B-FP8", Parallelism(dp=4, moe_ep=4)),
     ("deepseek-ai/DeepSeek-R1", Parallelism(tp=8, moe_ep=8)),
     ("deepseek-ai/DeepSeek-R1", Parallelism(dp=16, moe_ep=16)),
+    ("deepseek-ai/DeepSeek-V3.2", Parallelism(dp=8, moe_ep=8)),
     ("openai/gpt-oss-120b", Parallelism(tp=2, moe_ep=2)),
     ("nvidia/NVIDIA-Nemotron-3-Nano-30B-A3B-BF16", Parallelism(tp=2, moe_ep=2)),
     ("Qwen/Qwen3.5-35B-A3B", Parallelism(tp=2, moe_ep=2)),

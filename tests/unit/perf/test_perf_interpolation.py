@@ -72,7 +72,7 @@ def test_interpolation_is_within_one_percent(benchmark, facts, model, sku, backe
             "deepseek-ai/DeepSeek-R1",
             "sglang",
             Parallelism(dp=8, moe_ep=8),
-            [Parallelism(dp=16, moe_ep=16), Parallelism(dp=8, moe_tp=8)],
+            [Parallelism(dp=16, moe_ep=16)],  # both over DeepEP, whose tables of attention differ
         ),
     ],
 )

@@ -96,7 +96,10 @@ class Attentions:
         facts = spec.facts
         model = (facts.name, facts.config_dir, facts.weight_bytes, facts.quantisation)
         dtypes = (ask.modes.get("kvcache_quant_mode"), ask.modes.get("fmha_quant_mode"))
-        ways = (ask.exchange.context, ask.exchange.generation)  # the tables of DeepEP's engines have their own
+        ways = (
+            ask.exchange.context,
+            ask.exchange.generation,
+        )  # the tables of DeepEP's engines have their own
         key = (*model, spec.gpu.sku, spec.backend, spec.parallelism.tp, *dtypes, *ways)
         found = self._kept.pop(key, None)
         if found is None:
