@@ -3,12 +3,18 @@
 Streams are Poisson, dealt round-robin to `servers` equal servers: each sees gaps of an Erlang distribution, whose
 squared coefficient of variation is `1 / servers`. Everything is vectorised, finite, and never falls as the rate rises.
 
+Where a server takes several requests at once, `batch_queue` has its wait: a bulk queue (Bailey 1954, "On queueing
+processes with bulk service"), by its moments.
+
 Sources: Kingman 1961 ("The single server queue in heavy traffic"); Krämer & Langenbach-Belz 1976 ("Approximate formulae
 for the delay in the queueing system GI/G/1"); Whitt 1983 ("The Queueing Network Analyzer", Bell System Technical
-Journal 62); Cox 1962 ("Renewal Theory"); Wilson & Hilferty 1931 for the gamma distribution's quantiles.
+Journal 62); Cox 1962 ("Renewal Theory"); Booton 1954 ("Nonlinear control systems with random inputs": statistical
+linearisation); Wilson & Hilferty 1931 for the gamma distribution's quantiles.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +22,8 @@ from armature.perf.estimate import FloatLike, Floats
 
 __all__ = [
     "MAX_UTILISATION",
+    "Batched",
+    "batch_queue",
     "delayed_share",
     "gamma_cdf",
     "gamma_mean_below",
@@ -28,6 +36,8 @@ __all__ = [
 MAX_UTILISATION = 0.95
 """Above this share of capacity a queue grows faster than any estimate of it is worth."""
 TINY = 1e-12
+ROUNDS = 4
+"""Rounds of a fixed point of batches: below 90 % of capacity they change by less than 1 % after these."""
 HIGHEST = 0.98
 """Utilisations are clipped here, so that every wait is finite."""
 
@@ -76,6 +86,78 @@ def renewals(expected: FloatLike, servers: FloatLike) -> Floats:
     return np.asarray(np.where(k <= 1.0, x, some), dtype=np.float64)
 
 
+@dataclass(frozen=True, slots=True)
+class Batched:
+    """A server that takes batches. delay_ms: mean time to the end of a request's batch, less that of a batch of one;
+    working: share of requests that find it at work; step_ms: mean time of a batch; slope_ms: what one more request
+    adds to a batch, those that do not fit counted; paced_ms: mean wait at a server that takes one at a time, as fast as
+    full batches go."""
+
+    delay_ms: Floats
+    working: Floats
+    step_ms: Floats
+    slope_ms: Floats
+    paced_ms: Floats
+
+
+def batch_queue(
+    rate: Floats, servers: Floats, *, alone_ms: Floats, each_ms: Floats, full_ms: Floats, most: Floats
+) -> Batched:
+    """A Poisson stream dealt round-robin to `servers` servers; each, when free, takes all that wait, up to `most`.
+
+    rate: requests per millisecond of one server. A batch of m takes alone_ms + each_ms * (m - 1), a full one full_ms *
+    most. Those that come during one batch are the next, and of a batch that is too large the rest costs full_ms each:
+    the mean and variance of batches are those of the linear recursion with the mean slope (statistical linearisation).
+    A server rests after a batch during which none comes; who comes then starts the next alone (renewal theory). In
+    heavy traffic the wait is never below that of a server which computes requests one by one at the pace of full
+    batches. Within 10 % of a simulated queue where one server in four or fewer is asked 90 % of what it can.
+    """
+    k = servers + 0.0 * rate
+    ca2, first = 1.0 / k, rate * alone_ms
+    poisson = bool(np.all(k <= 1.0))
+    stays = np.where(k <= 1.0, np.exp(-first), 1.0 - gamma_cdf(first, 1.0, k))
+    follow = renewals(first, k)
+    slope = each_ms + 0.0 * k
+    later = np.clip((alone_ms - slope) / (1.0 - np.minimum(rate * slope, HIGHEST)), alone_ms, full_ms * most)
+    for _ in range(ROUNDS):
+        come = rate * later
+        gone = np.exp(-come)
+        if not poisson:
+            gone = np.where(k <= 1.0, gone, 1.0 - gamma_mean_below(np.ones_like(k), k, come))
+        rests = gone / np.maximum(
+            1.0 - stays + gone, TINY
+        )  # share of batches that start with who comes to a rest
+        joined = rests * follow + (1.0 - rests) * come  # who come during a batch
+        many = np.maximum(joined / np.maximum(1.0 - rests, TINY), 1.0)
+        shape = np.maximum(many * k * (1.0 - np.minimum(rate * slope, HIGHEST) ** 2), 0.5)
+        slope = each_ms + (full_ms - each_ms) * (1.0 - gamma_cdf(most + 0.5, many, shape))
+        beyond = many - gamma_mean_below(many, shape, most + 0.0 * many)
+        later = np.maximum(alone_ms + each_ms * (many - 1.0) + (full_ms - each_ms) * beyond, alone_ms)
+    batch = rests + joined
+    step = rests * alone_ms + (1.0 - rests) * later
+    wide = ca2 * (rests + joined**2 + joined - batch**2) / (1.0 - np.minimum(rate * slope, HIGHEST) ** 2)
+    varies = slope**2 * wide  # of the time of a batch
+    left = rests * _counted(first, k) / rate + (1.0 - rests) * rate * later**2 / 2.0 + rate * varies / 2.0
+    together = rests * ca2 * follow**2 + (1.0 - rests) * 2.0 * _counted(rate * later, k) + rate**2 * varies
+    ahead, behind = together / batch / 2.0, np.minimum(together / batch, most - 1.0) / 2.0
+    wait = left / batch + slope * ahead + each_ms * behind
+    full = np.minimum(batch, most)
+    paced = round_robin_wait_ms(full_ms, rate * full_ms, k)
+    least = paced + (step - full_ms) / 2.0 + full_ms * (full + 1.0) / 2.0 - alone_ms
+    return Batched(np.maximum(wait, least), joined / batch, step, slope, paced)
+
+
+def _counted(x: Floats, k: Floats) -> Floats:
+    """Integral from 0 to `x` of the renewal function of Erlang gaps of mean 1 and shape `k`: that of the first gap's
+    distribution, then the asymptote (Cox 1962)."""
+    ca2 = 1.0 / k
+    first = np.maximum(x - gamma_mean_below(np.ones_like(x), k, x), 0.0)
+    later = x * x / 2.0 - (1.0 - ca2) / 2.0 * x + (1.0 - ca2**2) / 12.0
+    return np.asarray(
+        np.where(k <= 1.0, x * x / 2.0, np.where(x > 1.0, np.maximum(first, later), first)), np.float64
+    )
+
+
 def gamma_cdf(x: FloatLike, mean: FloatLike, shape: FloatLike) -> Floats:
     """P(Z <= x) of a gamma distribution, by Wilson and Hilferty's cube root (within 0.01 for shapes from 0.5)."""
     ratio = np.maximum(x, 0.0) / np.maximum(mean, TINY)
@@ -96,21 +178,18 @@ def mixture_quantile(
     *,
     idle_ms: Floats,
     delayed: Floats,
-    least_ms: FloatLike,
     mean_ms: Floats,
     shape: Floats,
     most_ms: FloatLike = np.inf,
 ) -> Floats:
-    """Quantile `q` of a delay that is uniform on [0, idle_ms] for some, and for the share `delayed` is `least_ms` and
-    a gamma variable of `mean_ms` and `shape` more; at most `most_ms`. Bisection, to a millionth of where it starts;
+    """Quantile `q` of a delay that is uniform on [0, idle_ms] for some, and for the share `delayed` is
+    a gamma variable of `mean_ms` and `shape`; at most `most_ms`. Bisection, to a millionth of where it starts;
     arrays of one shape, which `q` broadcasts with."""
     low = np.zeros(np.broadcast_shapes(np.shape(q), mean_ms.shape))
-    high = np.minimum(np.maximum(idle_ms, least_ms + 20.0 * mean_ms), most_ms) + low
+    high = np.minimum(np.maximum(idle_ms, 20.0 * mean_ms), most_ms) + low
     for _ in range(20):
         x = (low + high) / 2.0
         uniform = np.where(idle_ms > 0.0, np.minimum(x / np.maximum(idle_ms, TINY), 1.0), 1.0)
-        share = (1.0 - delayed) * uniform + delayed * np.where(
-            x > least_ms, gamma_cdf(x - least_ms, mean_ms, shape), 0.0
-        )
+        share = (1.0 - delayed) * uniform + delayed * gamma_cdf(x, mean_ms, shape)
         low, high = np.where(share < q, x, low), np.where(share < q, high, x)
     return high

@@ -197,14 +197,14 @@ class Swept:
 
     def _sequence_limit(self, role: Role, in_flight: int, engine: Engine) -> int:
         """The engine's request limit. With a fixed number in flight it is that; else four standard deviations more, for
-        Poisson arrivals come in bursts, and a request that waits for a slot waits long. A trace's bursts go
-        beyond any such deviation: there it is what memory holds, to BURST_SEQUENCES. A prefill rank takes as many as a
-        step is worth."""
+        Poisson arrivals come in bursts, and a request that waits for a slot waits long. A trace's bursts, and what its
+        long answers heap up on one worker, go beyond any such deviation: there it is what memory holds, to
+        BURST_SEQUENCES. A prefill rank takes as many as a step is worth."""
         room = max(1, engine.fit.max_sequences)
         if role == "prefill":
             return min(room, prompts_per_step(self.question.workload))
         fixed = self.question.workload.concurrency is not None
-        if self.question.workload.requests is not None and not fixed:
+        if self.question.workload.requests is not None:
             return min(room, max(BURST_SEQUENCES, in_flight))
         return min(room, max(1, in_flight + (0 if fixed else math.ceil(4 * math.sqrt(in_flight)))))
 

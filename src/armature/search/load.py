@@ -4,15 +4,17 @@ Two things happen in a continuous-batching engine at once. Prompts queue: those 
 the next one, as many as its chunk holds, each making that step longer. And every request in flight gets one token per
 step, so each prompt delays all of them. `Lane` says what steps cost where this happens, `load_of` what it comes to.
 
-The queue of prompts is a mix of two that are understood. Where a chunk holds one prompt, it is a single server with
-constant service (M/D/1, and QNA's approximations for more regular streams). Where it holds many, it is a gated queue:
-a step lasts `fixed + marginal * (arrivals during the step before)`, whose moments have closed forms. The smaller wait
-of the two is taken. Derivation and measured errors: docs/search.md.
+Where a prompt takes several steps, or a step one prompt, the queue is a single server with constant service (M/D/1, and
+QNA's approximations for more regular streams). Where a step holds many and nothing decodes, it is a bulk queue
+(`perf.queueing.batch_queue`). Where requests decode beside them, the server never rests: a gated queue, in which a step
+lasts `fixed + marginal * (arrivals during the step before)`, whose moments have closed forms; the smaller wait of that
+and the single server's is taken. Ranks that step together are one server. Derivation and measured errors:
+docs/search.md.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +22,8 @@ import numpy.typing as npt
 from armature.perf.estimate import FloatLike, Floats
 from armature.perf.queueing import (
     TINY,
+    Batched,
+    batch_queue,
     delayed_share,
     gamma_cdf,
     gamma_mean_below,
@@ -28,7 +32,7 @@ from armature.perf.queueing import (
     round_robin_wait_ms,
     wait_shape,
 )
-from armature.search.lane import HIGHEST, Lane, Steps, steps_of, times_felt
+from armature.search.lane import HIGHEST, Lane, Steps, held_up, steps_of
 
 __all__ = [
     "Between",
@@ -57,13 +61,12 @@ class FirstToken:
 
 @dataclass(frozen=True, slots=True)
 class Between:
-    """A request's mean time between tokens: `base_ms`; for the share `met` of requests, prompts add at least
-    `first_ms`, on average over all requests `mean_ms - base_ms`, in gamma `shape`; never above `most_ms`."""
+    """A request's mean time between tokens: `base_ms`, and what prompts add, on average `mean_ms - base_ms`, in gamma
+    `shape`; never above `most_ms`. The share `none` of requests meets no prompt."""
 
     base_ms: Floats
     mean_ms: Floats
-    met: Floats
-    first_ms: Floats
+    none: Floats
     shape: Floats
     most_ms: Floats
 
@@ -92,15 +95,15 @@ def rate_at(lane: Lane, servers: FloatLike, in_flight: FloatLike, tokens: float)
     * interference (the prompts that wait when a first token comes out): a quadratic equation in the rate. What a prompt
     costs the others depends a little on the rate; two rounds settle that.
     """
-    servers = np.maximum(np.asarray(servers, dtype=np.float64), 1.0)
+    _, servers, _ = _of_group(lane, 1.0, servers, in_flight)
     in_flight = np.asarray(in_flight, dtype=np.float64)
     each = np.maximum(lane.own_ms - lane.chunks * lane.decode_ms, 0.0)
     rate = np.zeros(np.broadcast_shapes(in_flight.shape, lane.own_ms.shape, servers.shape))
     for turn in range(3):
         if turn:
-            steps = steps_of(lane, np.maximum(rate, TINY), servers)
-            come = rate * (steps.mean_ms if lane.room > 1.0 else lane.own_ms)
-            each = steps.interference_ms * times_felt(come, lane.ranks)
+            group = np.maximum(rate * lane.ranks, TINY)
+            steps = steps_of(lane, group, servers)
+            each = steps.interference_ms * held_up(lane, group) / group * lane.ranks
         linear = tokens * lane.decode_ms + lane.own_ms + in_flight * each
         square = lane.own_ms * each
         rate = 2.0 * in_flight / np.maximum(linear + np.sqrt(linear**2 + 4.0 * square * in_flight), TINY)
@@ -109,10 +112,8 @@ def rate_at(lane: Lane, servers: FloatLike, in_flight: FloatLike, tokens: float)
 
 def first_token_of(lane: Lane, rate_per_s: FloatLike, servers: FloatLike, in_flight: FloatLike) -> Floats:
     """Mean time to first token: `load_of(...).first`'s, without the rest."""
-    rate = np.maximum(np.asarray(rate_per_s, dtype=np.float64) / 1000.0, TINY)
-    servers = np.maximum(np.asarray(servers, dtype=np.float64), 1.0)
-    steps = steps_of(lane, rate, servers)
-    return lane.own_ms + _queue(lane, steps, rate, servers, np.asarray(in_flight, dtype=np.float64)).delay_ms
+    rate, servers, in_flight = _of_group(lane, rate_per_s, servers, in_flight)
+    return lane.own_ms + _queue(lane, steps_of(lane, rate, servers), rate, servers, in_flight).delay_ms
 
 
 def load_of(
@@ -120,13 +121,22 @@ def load_of(
 ) -> Load:
     """Latency in a lane that `rate_per_s` requests reach, each `servers`-th of a Poisson stream, with `in_flight`
     requests decoding on average and `tokens` (output tokens less one) to each. Arguments broadcast with the lane."""
-    rate = np.maximum(np.asarray(rate_per_s, dtype=np.float64) / 1000.0, TINY)
-    servers = np.maximum(np.asarray(servers, dtype=np.float64), 1.0)
-    in_flight = np.asarray(in_flight, dtype=np.float64)
+    rate, servers, in_flight = _of_group(lane, rate_per_s, servers, in_flight)
     steps = steps_of(lane, rate, servers)
     queue = _queue(lane, steps, rate, servers, in_flight)
     first = _first_token(lane, steps, queue, rate, servers)
-    return Load(first, _between(lane, steps, queue.backlog, rate, servers, in_flight, max(tokens, 1.0)))
+    return Load(first, _between(lane, steps, queue.since, rate, servers, in_flight, max(tokens, 1.0)))
+
+
+def _of_group(
+    lane: Lane, rate_per_s: FloatLike, servers: FloatLike, in_flight: FloatLike
+) -> tuple[Floats, Floats, Floats]:
+    """(rate per millisecond, servers, in flight) of the ranks that step together."""
+    return (
+        np.maximum(np.asarray(rate_per_s, dtype=np.float64) * lane.ranks / 1000.0, TINY),
+        np.maximum(np.asarray(servers, dtype=np.float64) / lane.ranks, 1.0),
+        np.asarray(in_flight, dtype=np.float64) * lane.ranks,
+    )
 
 
 def decoding_only(itl_ms: Floats, slope_ms: Floats, servers: FloatLike, in_flight: Floats) -> Between:
@@ -136,8 +146,7 @@ def decoding_only(itl_ms: Floats, slope_ms: Floats, servers: FloatLike, in_fligh
     return Between(
         base_ms=zero,
         mean_ms=itl_ms,
-        met=zero + 1.0,
-        first_ms=zero,
+        none=zero,
         shape=np.clip(itl_ms**2 / np.maximum(wander**2, TINY), 0.2, 1e4),
         most_ms=zero + np.inf,
     )
@@ -151,7 +160,6 @@ def quantiles(load: Load, q: FloatLike) -> tuple[Floats, Floats]:
         q,
         idle_ms=first.idle_ms,
         delayed=first.delayed,
-        least_ms=0.0,
         mean_ms=np.maximum(first.delay_ms - idle_part, 0.0) / np.maximum(first.delayed, TINY),
         shape=first.shape,
     )
@@ -159,99 +167,156 @@ def quantiles(load: Load, q: FloatLike) -> tuple[Floats, Floats]:
     itl = between.base_ms + mixture_quantile(
         q,
         idle_ms=np.zeros_like(between.base_ms),
-        delayed=between.met,
-        least_ms=between.first_ms,
-        mean_ms=np.maximum(
-            (between.mean_ms - between.base_ms) / np.maximum(between.met, TINY) - between.first_ms, TINY
-        ),
+        delayed=np.ones_like(between.base_ms),
+        mean_ms=np.maximum(between.mean_ms - between.base_ms, TINY),
         shape=between.shape,
         most_ms=most,
     )
-    return ttft, itl
+    return ttft, np.where(q <= between.none, between.base_ms, itl)
 
 
 @dataclass(frozen=True, slots=True)
 class _Queue:
-    """Prompts that wait. idle_ms: what is left of a running step at most; step_ms: the step that runs; taken: share of
-    time in steps with prompts; single: where one prompt at a time describes it; working: share of time in steps;
-    backlog: prompts that wait when a first token comes out."""
+    """Prompts that wait. idle_ms: what is left of a running step at most; step_ms: the step that runs, slope_ms: what a
+    prompt adds to it; taken: share of requests that find prompts ahead; single: where one prompt at a time describes
+    it; working: share of requests that find a step running; since: prompts that come, on average, while one waits and
+    is computed; paced_ms: what the wait varies by at least."""
 
     delay_ms: Floats
     idle_ms: Floats
     step_ms: Floats
+    slope_ms: Floats
     taken: Floats
     single: npt.NDArray[np.bool_]
     working: Floats
-    backlog: Floats
+    since: Floats
+    paced_ms: Floats | float = 0.0
 
 
 def _queue(lane: Lane, steps: Steps, rate: Floats, servers: Floats, in_flight: Floats) -> _Queue:
-    s, room = steps.marginal_ms, lane.room
+    s, most, ranks = steps.marginal_ms, lane.room * lane.ranks, lane.ranks
     busy = 1.0 - np.exp(-in_flight)
     idle = lane.decode_ms * busy
-    if np.any(lane.ranks > 1.0):  # an idle rank's prompt waits for the step of the others
-        others = 1.0 - (1.0 - np.minimum(rate * lane.own_ms, HIGHEST)) ** (lane.ranks - 1.0)
-        idle = np.maximum(idle, others * lane.own_ms / lane.chunks)
-    one = s + steps.fixed_ms
-    single = idle / 2.0 + round_robin_wait_ms(one, rate * one, servers)
-    taken = np.minimum(rate * (s + steps.fixed_ms * steps.filled), HIGHEST)
-    if room <= 1.0:
-        shared = lane.spare_ms * gamma_cdf(lane.before_ms + single - idle / 2.0, 1.0 / rate, servers)
-        backlog = renewals(rate * (lane.own_ms + single - idle / 2.0), servers)
-        yes = np.ones_like(single, dtype=np.bool_)
-        return _Queue(single + shared, idle, steps.mean_ms, taken, yes, busy, backlog)
+    own, rank_rate, rank_servers = lane.own_ms, rate / ranks, servers * ranks
+    if lane.chunks > 1.0 and np.any(ranks > 1.0):
+        # An idle rank's prompt waits for the step of the others, and its short last chunk for their long ones.
+        others = 1.0 - (1.0 - np.minimum(rank_rate * own, HIGHEST)) ** (ranks - 1.0)
+        idle = np.maximum(idle, others * own / lane.chunks)
+        own = own + others * np.maximum(lane.chunks * lane.longest_ms - own, 0.0)
+    waited = round_robin_wait_ms(own, rank_rate * own, rank_servers) + own - lane.own_ms
+    single = idle / 2.0 + waited
+    if lane.one_by_one:
+        return _Queue(
+            delay_ms=single
+            + lane.spare_ms * gamma_cdf(lane.before_ms + waited, 1.0 / rank_rate, rank_servers),
+            idle_ms=idle,
+            step_ms=steps.mean_ms,
+            slope_ms=s,
+            taken=np.minimum(rank_rate * own, HIGHEST),
+            single=np.ones_like(single, dtype=np.bool_),
+            working=busy,
+            since=held_up(lane, rate) * (lane.own_ms + waited),
+        )
+    if not np.any(lane.decode_ms):
+        many, one = _batches(lane, s, rate, servers, single.shape), most + 0.0 * single <= 1.0
+        return _Queue(
+            delay_ms=np.where(one, single, many.delay_ms),
+            idle_ms=idle,
+            step_ms=np.where(one, steps.mean_ms, many.step_ms),
+            slope_ms=many.slope_ms,
+            taken=np.where(one, np.minimum(rate * own, HIGHEST), many.working),
+            single=one,
+            working=many.working,
+            since=np.zeros_like(single),
+            paced_ms=many.paced_ms,
+        )
     ca2, rho = 1.0 / servers, np.minimum(rate * s, HIGHEST)
-    # A lane without requests that decode is idle now and then; a prompt that comes then starts at once.
     come = rate * steps.mean_ms
-    none = np.exp(-come)
-    alone = lane.decode_ms <= 0.0
-    working = np.where(alone, delayed_share(come / (none + come), servers), busy)
-    spread = ca2 * np.where(alone, none + come**2 + come - (none + come) ** 2, come)
     # The step a request comes in is a long one more often than not: E[X^2] / E[X].
-    met = steps.mean_ms + spread * s * s / np.maximum(steps.mean_ms, TINY) / (1.0 - rho**2)
-    ahead = working * s * renewals(rate * met / 2.0, servers)
-    full = lane.shared_ms[-1] / room
+    varies = ca2 * come * s * s / (1.0 - rho**2) + _jump(lane, steps, rate, servers)[0]
+    met = steps.mean_ms + varies / np.maximum(steps.mean_ms, TINY)
+    ahead = busy * s * renewals(rate * met / 2.0, servers)
+    full = lane.shared_ms[-1] / most
     overhead = round_robin_wait_ms(full, rate * full, servers) - round_robin_wait_ms(s, rate * s, servers)
-    often = gamma_cdf(2.0 * come, room, room)  # more come in two steps than one takes
-    gated = working * met / 2.0 + ahead + np.maximum(overhead, 0.0) * often
-    wait = np.minimum(single, gated)
-    behind = np.minimum(ahead, (room - 1.0) / 2.0 * s)
-    later = np.maximum(wait - working * met / 2.0, 0.0) / room
-    backlog = renewals(rate * (lane.own_ms + behind + later), servers)
-    taken = np.where(lane.decode_ms > 0.0, taken, working)
-    return _Queue(wait + behind, idle, steps.mean_ms, taken, np.asarray(single <= gated), working, backlog)
+    often = gamma_cdf(2.0 * come, most, most)  # more come in two steps than one takes
+    gated = busy * met / 2.0 + ahead + np.maximum(overhead, 0.0) * often
+    wait = np.where(ranks > 1.0, gated, np.minimum(single, gated))
+    behind = np.minimum(ahead, (most - 1.0) / 2.0 * s)
+    later = np.maximum(wait - busy * met / 2.0, 0.0) / most
+    return _Queue(
+        delay_ms=wait + behind,
+        idle_ms=idle,
+        step_ms=steps.mean_ms,
+        slope_ms=s,
+        taken=np.minimum(rate * (s + steps.fixed_ms * steps.filled), HIGHEST),
+        single=(single <= gated) & (ranks <= 1.0),
+        working=busy,
+        since=rate * (lane.own_ms + behind + later),
+    )
+
+
+def _batches(lane: Lane, marginal: Floats, rate: Floats, servers: Floats, shape: tuple[int, ...]) -> Batched:
+    """`batch_queue` of the lanes whose steps hold several prompts; zeros elsewhere."""
+    most = lane.room * lane.ranks
+    values = [
+        np.broadcast_to(v, shape)
+        for v in (rate, servers, lane.own_ms, marginal, lane.shared_ms[-1] / most, most)
+    ]
+    rows = np.flatnonzero((values[5] > 1.0).reshape(shape[0], -1)[:, 0])
+    rate, servers, own, each, full, most = values if len(rows) == shape[0] else [v[rows] for v in values]
+    found = batch_queue(rate, servers, alone_ms=own, each_ms=each, full_ms=full, most=most)
+    if len(rows) == shape[0]:
+        return found
+    whole = {f.name: np.zeros(shape) for f in fields(Batched)}
+    for name, column in whole.items():
+        column[rows] = getattr(found, name)
+    return Batched(**whole)
 
 
 def _first_token(lane: Lane, steps: Steps, queue: _Queue, rate: Floats, servers: Floats) -> FirstToken:
     """The delay's distribution: its mean is the queue's."""
     delay, idle = queue.delay_ms, queue.idle_ms + 0.0 * queue.delay_ms
+    alone = not np.any(lane.decode_ms)
     gap_ends = gamma_cdf(idle, 1.0 / rate, servers)
-    delayed = np.maximum(1.0 - (1.0 - delayed_share(queue.taken, servers)) * (1.0 - gap_ends), TINY)
+    found = np.where(queue.single | (not alone), delayed_share(queue.taken, servers), queue.taken)
+    delayed = np.maximum(1.0 - (1.0 - found) * (1.0 - gap_ends), TINY)
     shape = wait_shape(queue.taken)
-    if lane.room > 1.0:
-        s = steps.marginal_ms
+    if not lane.one_by_one:
+        s = queue.slope_ms
         rho = np.minimum(rate * s, HIGHEST)
-        alone = (1.0 - delayed) * idle
-        second = (
-            _gated_ratio(rate, s, rho, 1.0 / servers, queue.step_ms)
-            * delay**2
-            / np.maximum(queue.working, TINY)
-        )
-        mean = np.maximum(delay - alone / 2.0, TINY) / delayed
-        variance = (second - alone * idle / 3.0) / delayed - mean**2
-        # On a lane that is idle now and then, what is left of a running step is most of the wait, and that is uniform.
-        most = np.where(lane.decode_ms > 0.0, 30.0, 4.0)
-        many = np.clip(mean**2 / np.maximum(variance, TINY), 0.8, most)
+        others = (1.0 - delayed) * idle
+        jump = (0.0, 0.0) if alone else _jump(lane, steps, rate, servers)
+        ratio = _gated_ratio(rate, s, rho, 1.0 / servers, queue.step_ms, *jump)
+        second = ratio * delay**2 / np.maximum(queue.working, TINY)
+        second = np.maximum(second, delay**2 + queue.paced_ms**2 + queue.step_ms**2 / 12.0 * alone)
+        mean = np.maximum(delay - others / 2.0, TINY) / delayed
+        variance = (second - others * idle / 3.0) / delayed - mean**2
+        many = np.clip(mean**2 / np.maximum(variance, TINY), 0.8, 30.0)
         shape = np.where(queue.single, shape, many)
     return FirstToken(lane.own_ms + 0.0 * delay, delay, idle, delayed, shape + 0.0 * delay)
 
 
-def _gated_ratio(rate: Floats, s: Floats, rho: Floats, ca2: Floats, step_ms: Floats) -> Floats:
+def _jump(lane: Lane, steps: Steps, rate: Floats, servers: Floats) -> tuple[Floats, Floats]:
+    """Second and third central moment of what the first prompt adds to a step, as those see it who come. A step with
+    prompts begins soon after one came, so that of a regular stream few come in it."""
+    share = np.minimum(rate * steps.mean_ms * steps.filled, 1.0)
+    jump = np.maximum(steps.fixed_ms - lane.decode_ms, 0.0)
+    come = rate * lane.own_ms
+    second = (
+        share * (1.0 - share) * jump**2 * np.minimum(renewals(come, servers) / np.maximum(come, TINY), 1.0)
+    )
+    return second, second * (1.0 - 2.0 * share) * jump
+
+
+def _gated_ratio(
+    rate: Floats, s: Floats, rho: Floats, ca2: Floats, step_ms: Floats, second: FloatLike, third: FloatLike
+) -> Floats:
     """E[Z^2] / E[Z]^2 of the delay Z = (U + rho) Y + noise in a gated queue: U uniform, Y the step that a request comes
-    in. The cumulants of a step, X' = fixed + s * arrivals(X), solve linear equations each."""
+    in. The cumulants of a step, X' = fixed + s * arrivals(X), solve linear equations each; second, third: what else it
+    varies with."""
     k1 = np.maximum(step_ms, TINY)
-    k2 = ca2 * rate * s**2 * k1 / (1.0 - rho**2)
-    k3 = ca2**2 * (3.0 * rho * rate * s**2 * k2 + rate * s**3 * k1) / (1.0 - rho**3)
+    k2 = ca2 * rate * s**2 * k1 / (1.0 - rho**2) + second
+    k3 = ca2**2 * (3.0 * rho * rate * s**2 * k2 + rate * s**3 * k1) / (1.0 - rho**3) + third
     y1 = (k2 + k1**2) / k1
     y2 = (k3 + 3.0 * k1 * k2 + k1**3) / k1
     z1 = (0.5 + rho) * y1
@@ -262,7 +327,7 @@ def _gated_ratio(rate: Floats, s: Floats, rho: Floats, ca2: Floats, step_ms: Flo
 def _between(
     lane: Lane,
     steps: Steps,
-    backlog: Floats,
+    since: Floats,
     rate: Floats,
     servers: Floats,
     in_flight: Floats,
@@ -272,28 +337,25 @@ def _between(
     it began, make it longer, and during that more come: the busy period of a queue that starts with this work, whose
     number of prompts is generalised Poisson (Consul & Famoye 1992). Besides, the number in flight wanders."""
     base, each = lane.decode_ms, steps.interference_ms
-    felt = rate * times_felt(rate * np.maximum(steps.mean_ms, lane.own_ms * (lane.room <= 1.0)), lane.ranks)
+    felt = held_up(lane, rate)
     left = 1.0 - np.minimum(felt * each, HIGHEST)
+    backlog = renewals(since, servers)
     begun = felt * tokens * base + backlog
     prompts = begun / left
     spread = (begun / left**3 + backlog**2 / left**2) / servers
+    if lane.one_by_one:  # who comes while another rank's prompt is computed adds nothing
+        spread = spread * (1.0 - np.minimum(rate / lane.ranks * lane.own_ms, HIGHEST)) ** (lane.ranks - 1.0)
     prompts_shape = np.clip(prompts**2 / np.maximum(spread, TINY), 0.2, 1e4)
     mean = gamma_mean_below(prompts * each / tokens, prompts_shape, np.maximum(lane.longest_ms - base, TINY))
-    met = np.clip(1.0 - np.exp(-begun), TINY, 1.0)
-    first = each / tokens * (1.0 - met)
-    slope = lane.slope_ms / left
-    wander = _wander_ms(slope, in_flight, servers, base + mean)
-    variance = (
-        spread * (each / tokens) ** 2 * np.minimum(mean * tokens / np.maximum(prompts * each, TINY), 1.0) ** 2
-    )
-    rest = np.maximum(mean / met - first, TINY)
-    second = (variance + wander**2 + mean**2) / met - (mean / met) ** 2
+    cut = np.minimum(mean * tokens / np.maximum(prompts * each, TINY), 1.0)
+    wander = _wander_ms(lane.slope_ms / lane.ranks / left, in_flight, servers, base + mean)
+    # A spell of many arrivals brings both more prompts and more in flight: their deviations add up.
+    deviation = np.sqrt(spread) * each / tokens * cut + wander
     return Between(
         base_ms=base + 0.0 * mean,
         mean_ms=base + mean,
-        met=met,
-        first_ms=first,
-        shape=np.clip(rest**2 / np.maximum(second, TINY), 0.2, 1e4),
+        none=1.0 - gamma_cdf(since + felt * tokens * base, 1.0, servers),
+        shape=np.clip(mean**2 / np.maximum(deviation**2, TINY), 0.2, 1e4),
         most_ms=lane.longest_ms + 0.0 * mean,
     )
 

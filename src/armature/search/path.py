@@ -11,29 +11,29 @@ Lindley 1952, "The theory of queues with a single server".
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 
 from armature.perf.estimate import Floats
 from armature.perf.lattice import distinct
-from armature.search.operating import CHUNK_TOKENS, Engine, moved_ms, prefill_ms
+from armature.search.operating import CHUNK_TOKENS, Engine, prefill_ms
 from armature.search.space import batch_grid
 from armature.search.traced import prompt_costs, prompt_ms
 from armature.workload.requests import Requests
 from armature.workload.shape import Workload
 
 __all__ = [
+    "GOLDEN",
+    "Pace",
     "Path",
-    "PathOf",
+    "added_behind",
     "agg_path",
-    "agg_path_of",
     "first_tokens",
+    "lane_service",
     "prompt_scale",
+    "settled",
     "split_path",
-    "split_path_of",
 ]
 
 ROUNDS = 4
@@ -45,10 +45,12 @@ GOLDEN = 0.6180339887498949
 
 @dataclass(frozen=True, slots=True)
 class Path:
-    """TTFT of every request and ITL of those with two tokens or more, milliseconds, in order of arrival."""
+    """TTFT of every request and ITL of those with two tokens or more, milliseconds, in order of arrival. rate: requests
+    per second, where a fixed number in flight and not the arrivals decides."""
 
     ttft_ms: Floats
     itl_ms: Floats
+    rate: float | None = None
 
     @property
     def figures(self) -> tuple[float, ...]:
@@ -60,30 +62,15 @@ class Path:
         return tuple(found)
 
 
-class PathOf(Protocol):
-    def __call__(
-        self,
-        requests: Requests,
-        in_flight: float,
-        *,
-        prefill: int,
-        servers: int,
-        lanes: int,
-        in_node: bool,
-    ) -> Path:
-        """prefill: index of the prefill engine; servers, lanes: what prompts, and what decoding, is dealt to."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
-class _Pace:
+class Pace:
     """Decode steps by the number in flight."""
 
     batch: Floats
     step_ms: Floats
 
     @classmethod
-    def of(cls, engine: Engine, requests: Requests) -> _Pace:
+    def of(cls, engine: Engine, requests: Requests) -> Pace:
         tokens = np.maximum(requests.osl - 1.0, 0.0)
         context = float((tokens * (requests.isl + tokens / 2)).sum() / max(tokens.sum(), 1.0))
         batch = distinct(np.maximum(batch_grid(engine.max_batch), 1.0))
@@ -92,20 +79,18 @@ class _Pace:
     def at(self, in_flight: Floats) -> Floats:
         return np.asarray(np.interp(in_flight, self.batch, self.step_ms), dtype=np.float64)
 
+    def by_number(self, most: int) -> list[float]:
+        """Of 0, 1, ... most + 1 requests."""
+        return [float(step) for step in self.at(np.arange(most + 2.0))]
+
 
 def agg_path(engine: Engine, requests: Requests, servers: int, in_flight: float) -> Path:
     """Aggregated: prompts and decoding in the same lanes. servers: lanes that the requests are dealt to in turn;
     in_flight: a first guess of the mean number in a lane."""
     cost, new = prompt_ms(engine.times, requests, servers, engine.fit.kv_room_tokens, CHUNK_TOKENS)
-    pace, arrive = _Pace.of(engine, requests), np.cumsum(requests.gap_s) * 1000.0
-    chunks = np.maximum(np.ceil(new / CHUNK_TOKENS), 1.0)
-    usual = float(np.clip(new.mean(), 1.0, CHUNK_TOKENS))
+    pace, arrive = Pace.of(engine, requests), np.cumsum(requests.gap_s) * 1000.0
+    chunks, service = lane_service(engine, requests, cost, new, in_flight, pace)
     tokens = np.asarray(requests.osl - 1.0, dtype=np.float64)
-    context = float(requests.isl.mean())
-    beside = float(
-        engine.times.mixed_ms(usual, in_flight, context) - engine.times.mixed_ms(usual, 0.0, context)
-    )
-    service = np.maximum(cost + chunks * max(beside, 0.0), chunks * pace.step_ms[0])
     ttft, itl = np.zeros(len(requests)), np.zeros(len(requests))
     for lane in range(min(servers, len(requests))):
         mine = slice(lane, None, servers)
@@ -114,21 +99,23 @@ def agg_path(engine: Engine, requests: Requests, servers: int, in_flight: float)
         last, step = _decoded(finish, s, chunks[mine], tokens[mine], pace, in_flight)
         idle = finish - s - t <= 0.0
         moment = np.modf(np.arange(len(t)) * GOLDEN)[0]
-        own = finish - t + _behind(t, s, finish, new[mine]) + np.where(idle, moment * step, 0.0)
+        own = finish - t + added_behind(t, s, finish, new[mine]) + np.where(idle, moment * step, 0.0)
         ttft[mine] = own
         itl[mine] = (last - finish) / np.maximum(tokens[mine], 1.0)
-    return _path(ttft, itl, tokens)
+    return settled(ttft, itl, tokens, int(WARM_UP * len(ttft)))
 
 
-def agg_path_of(engine: Engine) -> PathOf:
-    """`agg_path` of an engine's layouts."""
-
-    def path(
-        requests: Requests, in_flight: float, *, prefill: int, servers: int, lanes: int, in_node: bool
-    ) -> Path:
-        return agg_path(engine, requests, servers, in_flight)
-
-    return path
+def lane_service(
+    engine: Engine, requests: Requests, cost: Floats, new: Floats, in_flight: float, pace: Pace
+) -> tuple[Floats, Floats]:
+    """(steps, milliseconds) of each prompt beside `in_flight` requests that decode; cost, new: milliseconds alone, and
+    tokens that are computed."""
+    chunks = np.maximum(np.ceil(new / CHUNK_TOKENS), 1.0)
+    usual, context = float(np.clip(new.mean(), 1.0, CHUNK_TOKENS)), float(requests.isl.mean())
+    beside = float(
+        engine.times.mixed_ms(usual, in_flight, context) - engine.times.mixed_ms(usual, 0.0, context)
+    )
+    return chunks, np.maximum(cost + chunks * max(beside, 0.0), chunks * pace.step_ms[0])
 
 
 def prompt_scale(engine: Engine, workload: Workload, servers: Floats) -> Floats | None:
@@ -156,7 +143,7 @@ def split_path(
 ) -> Path:
     """Disaggregated: `first_ms` from prefill workers, then decoding in `lanes` that take requests in turn."""
     arrive, tokens = np.cumsum(requests.gap_s) * 1000.0, np.asarray(requests.osl - 1.0, dtype=np.float64)
-    pace, itl = _Pace.of(decode, requests), np.zeros(len(requests))
+    pace, itl = Pace.of(decode, requests), np.zeros(len(requests))
     order = np.argsort(first_ms, kind="stable")
     order = order[tokens[order] > 0]
     for lane in range(min(lanes, max(len(order), 1))):
@@ -176,29 +163,12 @@ def split_path(
             inside = np.arange(1, len(mine) + 1) - np.searchsorted(np.sort(last), middle, side="right")
             count = (count + np.maximum(inside, 1.0)) / 2.0
         itl[mine] = (last - begin) / owed
-    return _path(first_ms - arrive, itl, tokens)
+    return settled(first_ms - arrive, itl, tokens, int(WARM_UP * len(itl)))
 
 
-def split_path_of(senders: Mapping[int, tuple[Engine, float]], decode: Engine, isl: int) -> PathOf:
-    """`split_path` of a decode engine's layouts. senders: prefill engines by index, each with the bytes of a prompt of
-    `isl` tokens on each of its GPUs."""
-    known: dict[tuple[int, int], tuple[Requests, Floats]] = {}
-
-    def path(
-        requests: Requests, in_flight: float, *, prefill: int, servers: int, lanes: int, in_node: bool
-    ) -> Path:
-        (engine, held), key = senders[prefill], (prefill, servers)
-        if key not in known or known[key][0] is not requests:
-            known[key] = requests, first_tokens(engine, requests, servers)
-        moved = moved_ms(held, engine, decode, within_node=in_node) / isl
-        return split_path(decode, requests, known[key][1], lanes, moved)
-
-    return path
-
-
-def _path(ttft: Floats, itl: Floats, tokens: Floats) -> Path:
-    warm = int(WARM_UP * len(ttft))
-    return Path(ttft[warm:], itl[warm:][tokens[warm:] > 0])
+def settled(ttft: Floats, itl: Floats, tokens: Floats, first: int) -> Path:
+    """The requests from `first` on; those of one token have no time between tokens."""
+    return Path(ttft[first:], itl[first:][tokens[first:] > 0])
 
 
 def _finish(arrive: Floats, service: Floats) -> Floats:
@@ -207,7 +177,7 @@ def _finish(arrive: Floats, service: Floats) -> Floats:
     return np.asarray(done + np.maximum.accumulate(arrive - (done - service)), dtype=np.float64)
 
 
-def _behind(arrive: Floats, service: Floats, finish: Floats, new: Floats) -> Floats:
+def added_behind(arrive: Floats, service: Floats, finish: Floats, new: Floats) -> Floats:
     """What prompts that came later, but before a prompt's last step began, add to that step: up to its chunk."""
     total = np.cumsum(new)
     starts = np.where(finish - service - arrive <= 0.0, total - new, 0.0)
@@ -221,7 +191,7 @@ def _behind(arrive: Floats, service: Floats, finish: Floats, new: Floats) -> Flo
 
 
 def _decoded(
-    finish: Floats, service: Floats, chunks: Floats, tokens: Floats, pace: _Pace, in_flight: float
+    finish: Floats, service: Floats, chunks: Floats, tokens: Floats, pace: Pace, in_flight: float
 ) -> tuple[Floats, Floats]:
     """(when each request's last token comes, the decode step around its first)."""
     when = np.stack((finish - service, finish), axis=1).ravel()

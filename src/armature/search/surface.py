@@ -27,7 +27,8 @@ from armature.search.operating import (
     moved_ms,
     prefill_lane,
 )
-from armature.search.path import Path, PathOf, agg_path_of, prompt_scale, split_path_of
+from armature.search.path import Path, prompt_scale
+from armature.search.paths import PathOf, agg_path_of, split_path_of
 from armature.search.placement import Counts, worker_counts, worker_slots
 from armature.search.spots import Spots
 from armature.workload.requests import Requests
@@ -100,8 +101,11 @@ class Surface:
         taken._means.extend((ttft[kept], itl[kept]) for ttft, itl in self._means)
         return taken
 
-    def path_of(self, layout: int, requests: Requests, in_flight: float) -> Path | None:
-        """A layout's latency with these requests, at their own gaps; None when the workload is no trace's."""
+    def path_of(
+        self, layout: int, requests: Requests, in_flight: float, closed: int | None = None
+    ) -> Path | None:
+        """A layout's latency with these requests, at their own gaps or with `closed` of them in flight; None when the
+        workload is no trace's."""
         if self.path is None:
             return None
         path = self.path(
@@ -111,6 +115,7 @@ class Surface:
             servers=int(self.servers[layout]),
             lanes=int(self.decoders[layout]),
             in_node=bool(self.in_node[layout]),
+            closed=closed,
         )
         return replace(path, ttft_ms=path.ttft_ms + self.host_ms[layout])
 
@@ -296,6 +301,7 @@ def disagg_surface(
     host = each([host_ms(s.engine.times) for s, _ in sides])
     capacity = 1000.0 * servers * lane.room / lane.shared_ms[-1, :, 0]
     pp = np.array([s.engine.parallelism.pp for s, _ in sides])
+    held = {s.index: (s.engine, s.kv_bytes_per_gpu) for s, _ in sides}
     return Surface(
         main=decode_index,
         prefill=np.repeat(np.array([s.index for s, _ in sides]), sizes),
@@ -319,9 +325,7 @@ def disagg_surface(
         tokens=tokens,
         split=True,
         itl_ms=np.broadcast_to(life / tokens, rate.shape),
-        path=split_path_of({s.index: (s.engine, s.kv_bytes_per_gpu) for s, _ in sides}, decode, workload.isl)
-        if workload.requests is not None
-        else None,
+        path=split_path_of(held, decode, workload.isl) if workload.requests is not None else None,
     )
 
 

@@ -137,7 +137,7 @@ def judged_points(
     ):  # what is in flight goes by the latency, which is that of the point itself
         exact = np.minimum(found.concurrency / asked, 1.0)
         found = replace(found, served=np.where(found.served < 1.0, exact, 1.0))
-    if workload.requests is not None and workload.request_rate is not None:
+    if workload.requests is not None:
         found = _traced(found, surface, workload, workload.requests)
     return found, _verdicts(sla, found.served, found.ttft_ms, found.itl_ms, found.e2e_ms)
 
@@ -153,23 +153,32 @@ def most_rate(surface: Surface, sla: Sla, tokens: float) -> Floats:
 
 
 def _traced(found: Points, surface: Surface, workload: Workload, requests: Requests) -> Points:
-    """The points with the latencies of the trace's own requests, arriving at each point's rate."""
-    figures = np.zeros((len(found), 6))
+    """The points with the latencies of the trace's own requests, arriving at each point's rate, or with as many in
+    flight as each point has."""
+    figures, rates, in_flight = np.zeros((len(found), 6)), found.rate.copy(), found.concurrency.copy()
     scaled: dict[float, Requests] = {}
-    for layout, rate in enumerate(found.rate.tolist()):
-        if rate not in scaled:
-            scaled[rate] = requests.scaled(rate) if rate > 0 else requests
-        path = surface.path_of(layout, scaled[rate], float(found.batch[layout]))
+    for layout, (rate, batch) in enumerate(zip(found.rate.tolist(), found.batch.tolist(), strict=True)):
+        if workload.request_rate is None:
+            asked = workload.concurrency if found.served[layout] >= 1.0 else found.concurrency[layout]
+            closed = max(1, round(float(asked or 1.0)))
+            in_flight[layout] = closed
+            path = surface.path_of(layout, requests, batch, closed)
+        else:
+            if rate not in scaled:
+                scaled[rate] = requests.scaled(rate) if rate > 0 else requests
+            path = surface.path_of(layout, scaled[rate], batch)
         if path is not None:
             figures[layout] = path.figures
+            rates[layout] = rate if path.rate is None else path.rate
     ttft, itl = figures[:, 0], np.where(figures[:, 3] > 0, figures[:, 3], found.itl_ms)
     e2e = ttft + max(workload.osl - 1, 0) * itl
     return replace(
         found,
+        rate=rates,
         ttft_ms=ttft,
         itl_ms=itl,
         e2e_ms=e2e,
-        concurrency=found.rate * e2e / 1000.0,
+        concurrency=in_flight if workload.request_rate is None else rates * e2e / 1000.0,
         traced=figures[:, [1, 2, 4, 5]],
     )
 

@@ -22,7 +22,7 @@ from armature.search.rapid import step_table
 from armature.search.surface import sender
 from armature.search.sweep import judged_points
 from armature.simulation.layout import deployment_of
-from armature.simulation.replay import Outcome, Stream, replay
+from armature.simulation.replay import Outcome, Stream, replay, replay_closed
 
 __all__ = ["Cell", "Layout", "cells", "compared", "poisson_stream", "predicted"]
 
@@ -63,9 +63,12 @@ class Layout:
             "prefill_count": self.prefill_count,
         }
 
-    def replayed(self, question: Question, engines: Engines, stream: Stream, rate: float) -> Outcome:
-        """What its engines, limited as the plan for this rate limits them, do with the stream."""
-        candidate = predicted(question, engines, self, rate)
+    def replayed(
+        self, question: Question, engines: Engines, stream: Stream, rate: float, in_flight: int | None = None
+    ) -> Outcome:
+        """What its engines, limited as the plan for this load limits them, do with the stream; in_flight: instead of
+        the rate."""
+        candidate = predicted(question, engines, self, rate, in_flight)
         workload, facts, main = question.workload, question.facts, engines.mains[self.main]
         sides: dict[str, Engine] = {candidate.groups[-1].role: main}
         transfer = 0.0
@@ -82,7 +85,9 @@ class Layout:
         deployment = deployment_of(
             candidate, tables, max_model_len=int(longest) + 1, transfer_ms_per_token=transfer
         )
-        return replay(deployment, stream)
+        return (
+            replay(deployment, stream) if in_flight is None else replay_closed(deployment, stream, in_flight)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,13 +106,17 @@ class Cell:
         return self.predicted_ms / self.replayed_ms - 1.0
 
 
-def predicted(question: Question, engines: Engines, layout: Layout, rate: float) -> Candidate:
-    """The layout at a request rate, as the search would have it."""
+def predicted(
+    question: Question, engines: Engines, layout: Layout, rate: float, in_flight: int | None = None
+) -> Candidate:
+    """The layout at a request rate, or with a fixed number in flight, as the search would have it."""
     workload = question.workload
-    requests = None if workload.requests is None else workload.requests.scaled(rate)
-    asked = replace(
-        question, workload=replace(workload, request_rate=rate, concurrency=None, requests=requests)
-    )
+    if in_flight is not None:
+        load = replace(workload, request_rate=None, concurrency=float(in_flight))
+    else:
+        requests = None if workload.requests is None else workload.requests.scaled(rate)
+        load = replace(workload, request_rate=rate, concurrency=None, requests=requests)
+    asked = replace(question, workload=load)
     surface = layout_surface(asked, engines, **layout.indices)
     points, verdicts = judged_points(surface, asked.workload, asked.sla)
     (made,) = Swept(asked, engines, verdicts, points, (lambda: surface,)).candidates([0])

@@ -10,19 +10,21 @@ after another, without an event queue, and the result is what one with a queue w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from heapq import heappop, heappush
+from itertools import count
 
 import numpy as np
 import numpy.typing as npt
 
 from armature.perf.estimate import Floats
-from armature.serving.mocker.engine import Engine, EngineLimits
+from armature.serving.mocker.engine import Engine, EngineLimits, Step
 from armature.serving.mocker.engine import Sequence as EngineSequence
 from armature.serving.mocker.kv_cache import chain
 from armature.serving.mocker.timing import StepClock
 
-__all__ = ["Deployment", "Outcome", "Stream", "Workers", "replay"]
+__all__ = ["Deployment", "Outcome", "Stream", "Workers", "replay", "replay_closed"]
 
 Ints = npt.NDArray[np.int64]
 
@@ -136,6 +138,100 @@ def replay(deployment: Deployment, stream: Stream) -> Outcome:
     )
 
 
+def replay_closed(deployment: Deployment, stream: Stream, in_flight: int) -> Outcome:
+    """The stream with `in_flight` requests at any time: the next comes when one ends. Its own arrivals are not looked
+    at; those of the outcome are when each came. Raises ValueError as `replay` does."""
+    loop = _Loop(deployment, stream)
+    loop.run(in_flight)
+    r = loop.record
+    return Outcome(
+        loop.arrive_ms, r.first_ms, r.last_ms, r.outputs, r.cached_tokens,
+        sum(worker.engine.preemptions for role in loop.roles for worker in role),
+    )  # fmt: skip
+
+
+class _Worker:
+    """An engine and the step that it computes."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.engine = Engine(workers.limits, workers.clock)
+        self.step: Step | None = None
+
+
+class _Loop:
+    """All workers of a deployment, by a queue of events: where arrivals depend on ends, none can run alone."""
+
+    def __init__(self, deployment: Deployment, stream: Stream) -> None:
+        n = len(stream)
+        self.deployment, self.stream = deployment, stream
+        self.record = _Record(np.zeros(n), np.zeros(n), np.zeros(n, np.int64), np.zeros(n, np.int64))
+        self.arrive_ms = np.zeros(n)
+        sides = [side for side in (deployment.prefill, deployment.main) if side is not None]
+        self.sides = sides
+        self.roles = [[_Worker(side) for _ in range(side.replicas)] for side in sides]
+        self.dealt = [0] * len(sides)
+        self.events: list[tuple[float, int, int, Callable[[float], None]]] = []
+        self.order = count()
+        self.sent = 0
+
+    def run(self, in_flight: int) -> None:
+        for _ in range(min(in_flight, len(self.stream))):
+            self._send(0.0)
+        while self.events:
+            when, _, _, happens = heappop(self.events)
+            happens(when)
+
+    def _at(self, when: float, happens: Callable[[float], None], *, late: bool = False) -> None:
+        """late: after all else of the same moment."""
+        heappush(self.events, (when, int(late), next(self.order), happens))
+
+    def _send(self, now: float) -> None:
+        if self.sent < len(self.stream):
+            index, self.sent = self.sent, self.sent + 1
+            self.arrive_ms[index] = now
+            self._at(now + self.sides[0].host_ms, lambda when: self._add(0, index, when))
+
+    def _add(self, role: int, index: int, now: float) -> None:
+        worker = self.roles[role][self.dealt[role] % len(self.roles[role])]
+        self.dealt[role] += 1
+        only_prefill, remote = len(self.roles) > 1 and role == 0, role == 1
+        isl = int(self.stream.isl[index])
+        worker.engine.add(
+            EngineSequence(
+                index,
+                isl,
+                1 if only_prefill else int(self.stream.osl[index]),
+                _blocks(self.stream, index, self.sides[role].limits),
+                remote_kv=remote,
+                transfer_ms=self.deployment.transfer_ms_per_token * isl if remote else 0.0,
+            )
+        )
+        self._at(now, lambda when: self._plan(role, worker, when), late=True)
+
+    def _plan(self, role: int, worker: _Worker, now: float) -> None:
+        if worker.step is not None:
+            return
+        worker.step = worker.engine.plan_step(now)
+        if worker.step is not None:
+            self._at(now + worker.step.duration_ms, lambda when: self._finish(role, worker, when))
+        elif len(worker.engine):
+            ready = _next(worker.engine.next_ready_ms, None)
+            self._at(ready, lambda when: self._plan(role, worker, when), late=True)
+
+    def _finish(self, role: int, worker: _Worker, now: float) -> None:
+        step, worker.step = worker.step, None
+        assert step is not None
+        for sequence in worker.engine.finish_step(step):
+            self.record.note(sequence, now)
+            if not sequence.done:
+                continue
+            if role == 0 and len(self.roles) > 1 and self.stream.osl[sequence.key] > 1:
+                self._add(1, sequence.key, now)
+            else:
+                self._send(now)
+        self._at(now, lambda when: self._plan(role, worker, when), late=True)
+
+
 @dataclass(slots=True)
 class _Record:
     first_ms: Floats
@@ -143,6 +239,16 @@ class _Record:
     outputs: Ints
     cached_tokens: Ints
     preemptions: int = 0
+
+    def note(self, sequence: EngineSequence, now: float) -> None:
+        """A token came."""
+        index = sequence.key
+        if sequence.outputs == 1:
+            self.first_ms[index] = now
+            self.cached_tokens[index] = sequence.cached_tokens
+        if sequence.done:
+            self.last_ms[index] = now
+            self.outputs[index] = sequence.outputs
 
 
 def _serve(
@@ -190,13 +296,7 @@ def _run(engine: Engine, queue: list[EngineSequence], times: list[float], record
             engine.add(queue[at])
             at += 1
         for sequence in engine.finish_step(step):
-            index = sequence.key
-            if sequence.outputs == 1:
-                record.first_ms[index] = now
-                record.cached_tokens[index] = sequence.cached_tokens
-            if sequence.done:
-                record.last_ms[index] = now
-                record.outputs[index] = sequence.outputs
+            record.note(sequence, now)
 
 
 def _next(ready_ms: float | None, arrival_ms: float | None) -> float:

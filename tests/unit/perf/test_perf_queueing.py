@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from armature.perf.queueing import (
+    batch_queue,
     delayed_share,
     gamma_cdf,
     gamma_mean_below,
@@ -49,7 +50,6 @@ def test_percentiles_of_an_m_d_1_queue(rho):
             q,
             idle_ms=np.zeros(1),
             delayed=delayed_share(rho, 1)[None],
-            least_ms=0.0,
             mean_ms=np.array([mean / rho]),
             shape=wait_shape(rho)[None],
         )
@@ -61,6 +61,60 @@ def test_one_server_is_exact():
         assert round_robin_wait_ms(8.0, rho, 1) == pytest.approx(rho / (1 - rho) / 2 * 8.0)
         assert delayed_share(rho, 1) == pytest.approx(rho)
     assert renewals(3.0, 1) == 3.0
+
+
+def batch_times(
+    rho: float, servers: int, alone: float, most: int, jobs: int = 60_000
+) -> tuple[np.ndarray, float]:
+    """(time to the end of each request's batch, its mean gap) at a server that takes all that wait, up to `most`: a
+    batch of m lasts from `alone` to 1 when full."""
+    gap = 1.0 / (rho * most)
+    arrive = np.cumsum(np.random.default_rng(3).gamma(servers, gap / servers, jobs)).tolist()
+    ends, now, i = np.empty(jobs), 0.0, 0
+    while i < jobs:
+        now, j = max(now, arrive[i]), i + 1
+        while j < jobs and j - i < most and arrive[j] <= now:
+            j += 1
+        now += alone + (1.0 - alone) * (j - i - 1) / max(most - 1, 1)
+        ends[i:j] = now
+        i = j
+    return ends - np.array(arrive), gap
+
+
+@pytest.mark.parametrize("rho", [0.2, 0.5, 0.7, 0.85, 0.94])
+@pytest.mark.parametrize("servers", [1, 2])
+@pytest.mark.parametrize(("alone", "most"), [(0.35, 4), (0.6, 4), (0.2, 8), (1.0, 4), (0.15, 20)])
+def test_the_mean_of_a_bulk_queue_is_that_of_a_simulated_one(rho, servers, alone, most):
+    took, gap = batch_times(rho, servers, alone, most)
+    found = batch_queue(
+        np.array([1.0 / gap]),
+        np.array([float(servers)]),
+        alone_ms=np.array([alone]),
+        each_ms=np.array([(1.0 - alone) / (most - 1)]),
+        full_ms=np.array([1.0 / most]),
+        most=np.array([float(most)]),
+    )
+    assert alone + found.delay_ms[0] == pytest.approx(took.mean(), rel=0.13)
+    assert found.working[0] == pytest.approx((took > alone + 1e-9).mean(), abs=0.06)
+
+
+@given(RHO, st.floats(1.0, 1.3), SERVERS, st.floats(0.1, 1.0), st.sampled_from([2, 4, 16]))
+def test_more_at_a_bulk_queue_never_wait_less(rho, factor, servers, alone, most):
+    alone = max(alone, 1.0 / most)
+    waits = [
+        float(
+            batch_queue(
+                np.array([share * most]),
+                np.array([float(servers)]),
+                alone_ms=np.array([alone]),
+                each_ms=np.array([(1.0 - alone) / (most - 1)]),
+                full_ms=np.array([1.0 / most]),
+                most=np.array([float(most)]),
+            ).delay_ms[0]
+        )
+        for share in (rho, rho * factor)
+    ]
+    assert np.isfinite(waits).all() and 0.0 <= waits[0] * 0.98 <= waits[1] + 1e-3
 
 
 @given(RHO, st.floats(1.0, 1.3), SERVERS)
@@ -103,7 +157,6 @@ def test_quantiles_rise(delayed, idle, mean, shape):
                 q,
                 idle_ms=np.array([idle]),
                 delayed=np.array([delayed]),
-                least_ms=0.0,
                 mean_ms=np.array([mean]),
                 shape=np.array([shape]),
             )[0]

@@ -7,6 +7,7 @@ import pytest
 from search_fakes import dense_facts, inventory, pool
 
 from armature.perf.roofline import RooflineEstimator
+from armature.search.closed import closed_agg_path
 from armature.search.engines import engines_for
 from armature.search.path import agg_path, first_tokens, split_path
 from armature.search.question import Question
@@ -50,6 +51,34 @@ def test_the_path_is_that_of_the_engines(name, rate):
         (plan.itl_p95_ms, np.quantile(outcome.itl_ms, 0.95), 0.25),
     ):
         assert said.value == pytest.approx(met, rel=limit)
+
+
+@pytest.mark.parametrize(("name", "in_flight"), [("1xtp4", 6), ("2xtp1", 8), ("2xtp1:1xtp1", 8)])
+def test_the_closed_path_is_that_of_the_engines(name, in_flight):
+    layout = Layout.of(name, ENGINES)
+    plan = predicted(ASKED, ENGINES, layout, 1.0, in_flight)
+    stream = Stream(np.cumsum(TRACE.gap_s) * 1000, TRACE.isl, TRACE.osl)
+    outcome = layout.replayed(ASKED, ENGINES, stream, 1.0, in_flight).after(len(stream) // 10)
+    rate = 1000.0 * (len(outcome.arrive_ms) - 1) / (outcome.arrive_ms[-1] - outcome.arrive_ms[0])
+    assert plan.concurrency == in_flight
+    for said, met, limit in (
+        (plan.request_rate, rate, 0.1),
+        (plan.ttft_ms.value, outcome.ttft_ms.mean(), 0.15),
+        (plan.ttft_p50_ms.value, np.median(outcome.ttft_ms), 0.15),
+        (plan.ttft_p95_ms.value, np.quantile(outcome.ttft_ms, 0.95), 0.25),
+        (plan.itl_p50_ms.value, np.median(outcome.itl_ms), 0.15),
+        (plan.itl_p95_ms.value, np.quantile(outcome.itl_ms, 0.95), 0.25),
+    ):
+        assert said == pytest.approx(met, rel=limit)
+
+
+def test_more_in_flight_never_answer_fewer_nor_sooner():
+    engine = next(e for e in ENGINES.mains if e.parallelism.label == "tp2")
+    paths = [closed_agg_path(engine, TRACE, 2, n) for n in (1, 2, 4, 8, 16, 32)]
+    rates, e2e = [p.rate for p in paths], [p.itl_ms.mean() for p in paths]
+    assert (np.diff(rates) >= -0.02 * np.array(rates[:-1])).all() and (
+        np.diff(e2e) >= -0.02 * np.array(e2e[:-1])
+    ).all()
 
 
 def test_a_higher_rate_never_lowers_a_latency():

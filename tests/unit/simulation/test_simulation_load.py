@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
-from search_fakes import dense_facts, inventory, pool
+from search_fakes import dense_facts, inventory, moe_facts, pool
 
 from armature.perf.roofline import RooflineEstimator
 from armature.search.engines import engines_for
@@ -26,9 +26,9 @@ FACTS = dense_facts()
 POOLS = inventory(pool(8, 8, "h100_sxm"))
 
 
-def question(isl, osl) -> Question:
+def question(isl, osl, facts=FACTS) -> Question:
     return Question(
-        "load", FACTS.name, FACTS, POOLS, Workload(isl, osl, request_rate=1.0), Sla(1500.0, 25.0), ("vllm",)
+        "load", facts.name, facts, POOLS, Workload(isl, osl, request_rate=1.0), Sla(1500.0, 25.0), ("vllm",)
     )
 
 
@@ -49,6 +49,27 @@ def test_percentiles_agree_with_the_engines(isl, osl, name):
     rate = 0.7 * capacity_per_s(asked, engines, **layout.indices)
     cells = compared(asked, engines, layout, poisson_stream(1200, rate, isl, osl, seed=3), rate)
     for cell in cells:
+        limit = {"p50": 0.25, "p95": 0.4}[cell.percentile]
+        assert abs(cell.error) <= limit, cell
+
+
+RANKS = [
+    (2000, 100, "1xdep4"),
+    (500, 60, "2xdep2"),
+    (12000, 100, "1xdep4"),
+    (2000, 100, "1xdep4:1xdep4"),
+    (500, 60, "1xdep2:1xdep4"),
+]
+
+
+@pytest.mark.parametrize(("isl", "osl", "name"), RANKS)
+def test_percentiles_of_ranks_that_step_together_agree_with_the_engines(isl, osl, name):
+    asked = question(isl, osl, moe_facts())
+    engines = engines_for(asked, RooflineEstimator())
+    layout = Layout.of(name, engines)
+    rate = 0.7 * capacity_per_s(asked, engines, **layout.indices)
+    stream = poisson_stream(int(max(1200, 20 * rate)), rate, isl, osl, seed=3)
+    for cell in compared(asked, engines, layout, stream, rate):
         limit = {"p50": 0.25, "p95": 0.4}[cell.percentile]
         assert abs(cell.error) <= limit, cell
 

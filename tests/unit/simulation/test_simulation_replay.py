@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from armature.serving.mocker.engine import EngineLimits
 from armature.serving.mocker.timing import LinearClock
-from armature.simulation.replay import Deployment, Stream, Workers, replay
+from armature.simulation.replay import Deployment, Stream, Workers, replay, replay_closed
 
 CLOCK = LinearClock(base_ms=10.0, prefill_token_ms=0.1)
 
@@ -93,3 +93,17 @@ def test_what_holds_for_every_stream(gaps, replicas, disaggregated):
 def test_a_prompt_that_no_engine_holds_is_refused():
     with pytest.raises(ValueError, match="tokens"):
         replay(Deployment(workers(num_gpu_blocks=2)), stream([0.0]))
+
+
+@pytest.mark.parametrize("prefill", [None, 2])
+def test_with_a_fixed_number_in_flight_each_comes_when_one_ends(prefill):
+    """And what they meet is what they would have met had they come then by themselves."""
+    rng = np.random.default_rng(2)
+    asked = Stream(np.zeros(80), rng.integers(1, 3000, 80), rng.integers(1, 60, 80))
+    side = None if prefill is None else workers(prefill)
+    deployment = Deployment(workers(3), side, transfer_ms_per_token=0.01)
+    out = replay_closed(deployment, asked, 7)
+    assert (out.arrive_ms[:7] == 0.0).all()
+    assert out.arrive_ms[7:] == pytest.approx(np.sort(out.last_ms)[: 80 - 7])
+    again = replay(deployment, Stream(out.arrive_ms, asked.isl, asked.osl))
+    assert again.last_ms == pytest.approx(out.last_ms) and again.first_ms == pytest.approx(out.first_ms)
