@@ -110,7 +110,8 @@ def batch_queue(
     the mean and variance of batches are those of the linear recursion with the mean slope (statistical linearisation).
     A server rests after a batch during which none comes; who comes then starts the next alone (renewal theory). In
     heavy traffic the wait is never below that of a server which computes requests one by one at the pace of full
-    batches. Within 10 % of a simulated queue where one server in four or fewer is asked 90 % of what it can.
+    batches. Mean time within 13 % of a simulated queue of one or two servers; of many servers
+    it can be a fifth too long, and fall a little with the rate, where a batch of one lasts about a gap.
     """
     k = servers + 0.0 * rate
     ca2, first = 1.0 / k, rate * alone_ms
@@ -128,7 +129,7 @@ def batch_queue(
             1.0 - stays + gone, TINY
         )  # share of batches that start with who comes to a rest
         joined = rests * follow + (1.0 - rests) * come  # who come during a batch
-        many = np.maximum(joined / np.maximum(1.0 - rests, TINY), 1.0)
+        many = np.clip(joined / np.maximum(1.0 - rests, TINY), 1.0, 1.0 + np.maximum(first, come))
         shape = np.maximum(many * k * (1.0 - np.minimum(rate * slope, HIGHEST) ** 2), 0.5)
         slope = each_ms + (full_ms - each_ms) * (1.0 - gamma_cdf(most + 0.5, many, shape))
         beyond = many - gamma_mean_below(many, shape, most + 0.0 * many)

@@ -137,8 +137,8 @@ def _marginal_ms(lane: Lane, prompts: Floats) -> Floats:
     beyond: Floats | float = 1.0
     if np.any(lane.ranks > 1.0):
         fullest = _fullest(lane, prompts)
-        beyond = (fullest - 1.0) / np.maximum(prompts - 1.0, TINY)
-        prompts = fullest
+        beyond = np.where(lane.ranks > 1.0, (fullest - 1.0) / np.maximum(prompts - 1.0, TINY), 1.0)
+        prompts = np.where(lane.ranks > 1.0, fullest, prompts)
     chords = (lane.shared_ms[1:] - lane.shared_ms[:1]) / (lane.counts[1:] - 1.0).reshape(
         -1, *([1] * (lane.shared_ms.ndim - 1))
     )

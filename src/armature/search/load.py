@@ -262,7 +262,7 @@ def _batches(lane: Lane, marginal: Floats, rate: Floats, servers: Floats, shape:
         np.broadcast_to(v, shape)
         for v in (rate, servers, lane.own_ms, marginal, lane.shared_ms[-1] / most, most)
     ]
-    rows = np.flatnonzero((values[5] > 1.0).reshape(shape[0], -1)[:, 0])
+    rows = np.flatnonzero((values[5] > 1.0).any(axis=tuple(range(1, len(shape)))))
     rate, servers, own, each, full, most = values if len(rows) == shape[0] else [v[rows] for v in values]
     found = batch_queue(rate, servers, alone_ms=own, each_ms=each, full_ms=full, most=most)
     if len(rows) == shape[0]:

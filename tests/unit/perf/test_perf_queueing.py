@@ -98,7 +98,7 @@ def test_the_mean_of_a_bulk_queue_is_that_of_a_simulated_one(rho, servers, alone
     assert found.working[0] == pytest.approx((took > alone + 1e-9).mean(), abs=0.06)
 
 
-@given(RHO, st.floats(1.0, 1.3), SERVERS, st.floats(0.1, 1.0), st.sampled_from([2, 4, 16]))
+@given(RHO, st.floats(1.0, 1.3), st.sampled_from([1, 2]), st.floats(0.1, 1.0), st.sampled_from([2, 4, 16]))
 def test_more_at_a_bulk_queue_never_wait_less(rho, factor, servers, alone, most):
     alone = max(alone, 1.0 / most)
     waits = [
