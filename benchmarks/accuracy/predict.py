@@ -1,6 +1,6 @@
 """Our answer to a row: the library's measured step times, our continuous batching, the row's fixed concurrency.
 
-Aggregated rows go through `search.operating.agg_curve`, disaggregated ones through `decode_curve`, `prefill_ms` and
+Aggregated rows go through `search.operating.agg_curve`, disaggregated ones through decode steps, `prefill_ms` and
 `transfer_ms`, as the search does it. What the search leaves to its operating point is worked out here: with `C`
 requests always in flight, the decode side holds what prefill lets through, and what no slot holds waits (Little's law).
 """
@@ -29,10 +29,10 @@ from armature.search.operating import (
     MAX_BATCH,
     Engine,
     agg_curve,
-    decode_curve,
     prefill_ms,
     transfer_ms,
 )
+from armature.search.space import batch_grid
 from armature.workload.shape import Workload
 
 __all__ = ["Answer", "Engines", "answer", "answer_with", "prompt_ms", "specs_of"]
@@ -173,7 +173,9 @@ def _disaggregated(
 ) -> Answer:
     """The point where requests in prefill, in transfer and in decode add up to the row's concurrency."""
     assert row.deployment is not None
-    curve = decode_curve(decode, workload)
+    batch = batch_grid(decode.max_batch)
+    step_ms = decode.times.decode_ms(np.maximum(batch, 1.0), workload.mean_context)
+    steps = max(workload.osl - 1, 1)
     gpus = row.deployment.count * decode.gpus + row.deployment.prefill_count * prefill.gpus
     transfer = transfer_ms(facts, prefill, decode, workload, within_node=gpus <= decode.pool.gpus_per_node)
     lanes = row.deployment.count * decode.lanes
@@ -183,7 +185,7 @@ def _disaggregated(
     capacity = servers / prompt
 
     def rate_and_ttft(held: float) -> tuple[float, float]:
-        life = float(np.interp(held, curve.batch, curve.life_ms)) + transfer
+        life = steps * float(np.interp(held, batch, step_ms)) + transfer
         rate = held * lanes / life
         rho = rate / capacity
         return rate, prompt * (1 + rho / (1 - rho) / (2 * servers)) if rho < 1 else np.inf
@@ -196,7 +198,7 @@ def _disaggregated(
     held = low
     rate, ttft = rate_and_ttft(held)
     ttft += max(row.concurrency - held * lanes - rate * ttft, 0.0) / rate
-    itl = float(np.interp(max(held, 1.0), curve.batch, curve.itl_ms)) + transfer / max(row.osl - 1, 1)
+    itl = float(np.interp(max(held, 1.0), batch, step_ms)) + transfer / max(row.osl - 1, 1)
     sources = (prefill.times.source, decode.times.source)
     return Answer(ttft, itl, "estimated" if "estimated" in sources else sources[0])
 

@@ -266,11 +266,10 @@ def _shown(runner: _Runner, measure: Measure) -> str:
     value = runner.value.value
     if measure == "latency":
         return f"{amount(value)} ms a request"
-    return (
-        f"{amount(value)} per million tokens"
-        if measure == "cost"
-        else f"{amount(1 / value)} tokens/s per GPU"
-    )
+    if measure == "cost":
+        return f"{amount(value)} per million tokens"
+    idle = runner.pick.front_y < 0.999 * runner.pick.tokens_per_s_per_gpu
+    return f"{amount(1 / value)} tokens/s per GPU{', idle ones counted' if idle else ''}"
 
 
 def _margin(first: _Runner, second: _Runner, measure: Measure) -> str:

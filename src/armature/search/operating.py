@@ -26,11 +26,9 @@ __all__ = [
     "CHUNK_TOKENS",
     "MAX_BATCH",
     "AggCurve",
-    "DecodeCurve",
     "Engine",
     "agg_curve",
     "agg_lane",
-    "decode_curve",
     "moved_ms",
     "prefill_lane",
     "prefill_ms",
@@ -89,16 +87,6 @@ class AggCurve:
     service_ms: Floats
     life_ms: Floats
     busy: Floats
-
-
-@dataclass(frozen=True, slots=True)
-class DecodeCurve:
-    """A decode worker over `batch`; `life_ms` is a request's time in its slot, KV transfer not counted."""
-
-    batch: Floats
-    rate: Floats
-    itl_ms: Floats
-    life_ms: Floats
 
 
 def prefill_ms(engine: Engine, workload: Workload) -> float:
@@ -224,14 +212,6 @@ def _lane(
         spare_ms=np.maximum(whole - steps[-1], 0.0)[None],
         before_ms=steps[:-1].sum(axis=0)[None],
     )
-
-
-def decode_curve(engine: Engine, workload: Workload) -> DecodeCurve:
-    """Steady state with `batch` requests in flight and nothing but decode steps."""
-    batch = batch_grid(engine.max_batch)
-    itl_ms = engine.times.decode_ms(np.maximum(batch, 1.0), workload.mean_context)
-    life_ms = max(workload.osl - 1, 1) * itl_ms
-    return DecodeCurve(batch, 1000.0 * engine.lanes * batch / life_ms, itl_ms, life_ms)
 
 
 def transfer_ms(

@@ -40,6 +40,13 @@ def test_the_most_per_gpu_wins_and_bands_that_are_clear_decide():
     assert text in found.sentences[0]
 
 
+def test_idle_gpus_of_a_budget_count_and_that_is_said():
+    a = entry("a", per_gpu=300)
+    busy = msgspec.structs.replace(a.profile.picked, tokens_per_s_per_gpu=400.0)
+    a = Entry("a", msgspec.structs.replace(a.profile, candidates=(busy,)))
+    assert "than a (300 tokens/s per GPU, idle ones counted)" in said(a, entry("b", per_gpu=500))
+
+
 def test_bands_that_overlap_leave_it_undecided():
     found = judged([entry("a", per_gpu=300), entry("b", per_gpu=330), entry("c", per_gpu=100)])
     assert (found.winner, found.decided) == (1, False)
