@@ -2,7 +2,7 @@
 
     python benchmarks/scorecard.py                    # the whole card: about two minutes of CPU
     python benchmarks/scorecard.py --library 400      # beside aiconfigurator==0.12.0, which must be installed for it
-    python benchmarks/scorecard.py --splits 10        # the same on other halves of the groups
+    python benchmarks/scorecard.py --splits 30        # the same on other halves of the groups
     python benchmarks/scorecard.py --engines          # is every (GPU, bundled model, engine) finite and labelled?
     python benchmarks/scorecard.py --record           # writes docs/accuracy.json and the tables of docs/accuracy.md
 
