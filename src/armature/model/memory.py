@@ -117,12 +117,14 @@ def kv_bytes_per_sequence(
     share_full = 1.0 if a.kind == "mla" else _head_share(a.kv_heads, parallelism.tp)
     share_window = 1.0 if a.kind == "mla" else _head_share(window_heads, parallelism.tp)
     stages = _stage_share(facts.layers, parallelism.pp)
-    length = np.maximum(np.asarray(tokens, dtype=np.float64), 0.0)
     full = a.full_layers * (per_full * share_full * item + a.index_bytes)
     window = a.window_layers * per_window * share_window * item
     state = a.linear_layers * a.linear_state_bytes / parallelism.tp + a.sequence_bytes
-    total = (full * length + window * np.minimum(length, a.window) + state) * stages
-    return float(total) if total.ndim == 0 else total
+    if isinstance(tokens, np.ndarray):
+        length = np.maximum(tokens.astype(np.float64), 0.0)
+        return (full * length + window * np.minimum(length, a.window) + state) * stages
+    one = max(float(tokens), 0.0)
+    return float((full * one + window * min(one, a.window) + state) * stages)
 
 
 def default_kv_dtype(facts: ModelFacts, gpu_has_fp8: bool) -> str:

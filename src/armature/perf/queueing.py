@@ -162,9 +162,9 @@ def _counted(x: Floats, k: Floats) -> Floats:
 def gamma_cdf(x: FloatLike, mean: FloatLike, shape: FloatLike) -> Floats:
     """P(Z <= x) of a gamma distribution, by Wilson and Hilferty's cube root (within 0.01 for shapes from 0.5)."""
     ratio = np.maximum(x, 0.0) / np.maximum(mean, TINY)
-    z = (np.cbrt(ratio) - (1.0 - 1.0 / (9.0 * shape))) * 3.0 * np.sqrt(shape)
-    # Page's logistic form of the normal distribution, within 2e-4.
-    return np.asarray(1.0 / (1.0 + np.exp(-np.clip(z * (1.5976 + 0.07056 * z * z), -60.0, 60.0))), np.float64)
+    z = (np.cbrt(ratio) - (1.0 - 1.0 / (9.0 * shape))) * (3.0 * np.sqrt(shape))
+    # Page's logistic form of the normal distribution, within 2e-4; its exponent kept from overflow.
+    return np.asarray(1.0 / (1.0 + np.exp(np.minimum(z * (-1.5976 - 0.07056 * z * z), 60.0))), np.float64)
 
 
 def gamma_mean_below(mean: Floats, shape: Floats, most: Floats) -> Floats:

@@ -102,11 +102,13 @@ def sample(
     )
 
 
-def chunked_prefill_ms(times: StepTimes, isl: float, chunk: float) -> float:
-    """One prompt of `isl` tokens prefilled in steps of at most `chunk`, with nothing else in them."""
-    done = np.arange(0.0, max(isl, 1.0), max(chunk, 1.0))
-    steps = np.minimum(chunk, max(isl, 1.0) - done)
-    return float(np.sum(times.prefill_ms(steps, 1.0, done)))
+def chunked_prefill_ms(times: StepTimes, isl: FloatLike, chunk: float) -> Floats:
+    """One prompt of each `isl` tokens prefilled in steps of at most `chunk`, with nothing else in them."""
+    tokens = np.maximum(np.asarray(isl, dtype=np.float64), 1.0)[..., None]
+    done = np.arange(0.0, tokens.max(), max(chunk, 1.0))
+    steps = np.minimum(chunk, tokens - done)
+    taken = np.where(steps > 0.0, times.prefill_ms(steps, 1.0, done), 0.0)
+    return np.asarray(taken.sum(axis=-1), dtype=np.float64)
 
 
 class TableTimes:

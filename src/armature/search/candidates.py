@@ -16,16 +16,15 @@ from armature.perf.estimate import Band, Floats, Source, bands, moe_a2a
 from armature.perf.lattice import distinct
 from armature.search.engines import Engines
 from armature.search.headroom import capacity_per_s
-from armature.search.load import quantiles
+from armature.search.load import joined_loads, quantiles
 from armature.search.operating import CHUNK_TOKENS, Engine, prompts_per_step
 from armature.search.pareto import pareto_front
 from armature.search.pick import TOLERANCE, layout_keys
-from armature.search.profile import Candidate, Group, Margin, Number, Role
+from armature.search.profile import Candidate, Group, Margin, Mode, Number, Role
 from armature.search.question import Question
 from armature.search.spots import Spots, alike, joined
 from armature.search.surface import MakeSurface
 from armature.search.sweep import Points, Verdicts, worst_ratio
-from armature.workload.shape import Sla
 
 __all__ = ["Swept", "kept_rows"]
 
@@ -78,13 +77,13 @@ class Swept:
             of = np.flatnonzero(chosen.surface == number)
             spots = self.surfaces[number]().at(chosen.layout[of], chosen.column[of])
             groups.setdefault(alike(spots), []).append((of, spots))
+        load = joined_loads([joined([spots for _, spots in group]).load() for group in groups.values()])
+        (ttft50, ttft95), (itl50, itl95) = quantiles(load, np.array([[0.5], [0.95]]))
         fitted = np.empty((len(chosen), 4))
-        for group in groups.values():
-            load = joined([spots for _, spots in group]).load()
-            # A gamma fit may cross itself where it has no spread at all; percentiles may not.
-            (ttft50, ttft95), (itl50, itl95) = quantiles(load, np.array([[0.5], [0.95]]))
-            figures = ttft50, np.maximum(ttft50, ttft95), itl50, np.maximum(itl50, itl95)
-            fitted[np.concatenate([of for of, _ in group])] = np.stack(figures, axis=1)
+        # A gamma fit may cross itself where it has no spread at all; percentiles may not.
+        fitted[np.concatenate([of for group in groups.values() for of, _ in group])] = np.stack(
+            [ttft50, np.maximum(ttft50, ttft95), itl50, np.maximum(itl50, itl95)], axis=1
+        )
         spreads: list[list[float]] = np.where(chosen.traced > 0.0, chosen.traced, fitted).tolist()
         return spreads
 
@@ -105,18 +104,19 @@ class Swept:
         itl = _number(float(points.itl_ms[row]), later)
         steps = max(osl - 1, 0)
         e2e = Number(*(t + steps * i for t, i in zip(_triple(ttft), _triple(itl), strict=True)))
-        margins = _margins(self.question.sla, {"ttft_ms": ttft, "itl_ms": itl, "e2e_ms": e2e})
+        targets = self.question.sla.targets
+        margins = _margins(targets, {"ttft_ms": ttft, "itl_ms": itl, "e2e_ms": e2e})
         met = ratio <= 1.0 + TOLERANCE
         highs = {"ttft_ms": ttft.high, "itl_ms": itl.high, "e2e_ms": e2e.high}
         gpus = int(points.gpus[row])
         tokens_per_s = float(points.rate[row]) * osl
         engines = [main] if prefill is None else [prefill, main]
-        mode = "agg" if prefill is None else "disagg"
+        mode: Mode = "agg" if prefill is None else "disagg"
         return Candidate(
             id="-".join(
                 [mode, main.backend, *(self._group_id(group) for group in groups), f"b{math.ceil(batch)}"]
             ),
-            mode="agg" if prefill is None else "disagg",
+            mode=mode,
             backend=main.backend,
             groups=tuple(groups),
             gpus=gpus,
@@ -131,7 +131,7 @@ class Swept:
             tokens_per_s_per_gpu=tokens_per_s / gpus,
             tokens_per_s_per_user=1000.0 / itl.value,
             meets_sla=met,
-            at_risk=met and any(highs[name] > target for name, target in self.question.sla.targets.items()),
+            at_risk=met and any(highs[name] > target for name, target in targets.items()),
             carries_load=bool(points.served[row] >= 1.0 - TOLERANCE),
             margins=margins,
             source=max((engine.times.source for engine in engines), key=SOURCES.index),
@@ -232,7 +232,10 @@ def kept_rows(swept: Swept, order: npt.NDArray[np.intp]) -> tuple[list[int], lis
 
 def _notes(groups: Sequence[Group], engines: Sequence[Engine]) -> tuple[str, ...]:
     """What the estimator says of the engines; what only one of them says carries its role."""
-    shared = set.intersection(*(set(engine.times.notes) for engine in engines))
+    all_notes = [engine.times.notes for engine in engines]
+    if all_notes[0] == all_notes[-1]:
+        return tuple(dict.fromkeys(all_notes[0]))
+    shared = set(all_notes[0]).intersection(*all_notes)
     said: list[str] = []
     for group, engine in zip(groups, engines, strict=True):
         own = f"{group.role} {group.parallelism.label}"
@@ -258,7 +261,7 @@ def _triple(number: Number) -> tuple[float, float, float]:
     return number.value, number.low, number.high
 
 
-def _margins(sla: Sla, predicted: Mapping[str, Number]) -> tuple[Margin, ...]:
+def _margins(targets: Mapping[str, float], predicted: Mapping[str, Number]) -> tuple[Margin, ...]:
     return tuple(
         Margin(
             name,
@@ -267,5 +270,5 @@ def _margins(sla: Sla, predicted: Mapping[str, Number]) -> tuple[Margin, ...]:
             predicted[name].value / target,
             predicted[name].value <= target * (1.0 + TOLERANCE),
         )
-        for name, target in sla.targets.items()
+        for name, target in targets.items()
     )

@@ -24,13 +24,10 @@ def curves(prefill: Engine, decode: Engine, facts: ModelFacts) -> Curves:
     isl = distinct(np.geomspace(64, max(facts.max_context, 128), POINTS).round())
     batch = distinct(np.geomspace(1, max(decode.max_batch, 2), POINTS).round())
     itl = decode.times.decode_ms(batch[None, :], isl[:, None])
-    host = host_ms(prefill.times)
-    ttft = [
-        host + float(chunked_prefill_ms(prefill.times, float(tokens), float(CHUNK_TOKENS))) for tokens in isl
-    ]
+    ttft = host_ms(prefill.times) + chunked_prefill_ms(prefill.times, isl, float(CHUNK_TOKENS))
     return Curves(
         isl=tuple(isl.tolist()),
-        ttft_ms=tuple(ttft),
+        ttft_ms=tuple(ttft.tolist()),
         context=tuple(isl.tolist()),
         concurrency=tuple((batch * decode.lanes).tolist()),
         itl_ms=tuple(tuple(row) for row in itl.tolist()),

@@ -14,7 +14,9 @@ docs/search.md.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -41,6 +43,7 @@ __all__ = [
     "decoding_only",
     "first_token_of",
     "found_in_flight",
+    "joined_loads",
     "load_of",
     "quantiles",
     "rate_at",
@@ -69,6 +72,9 @@ class Between:
     none: Floats
     shape: Floats
     most_ms: Floats
+
+
+_Part = TypeVar("_Part", FirstToken, Between)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,26 +159,38 @@ def decoding_only(itl_ms: Floats, slope_ms: Floats, servers: FloatLike, in_fligh
 
 
 def quantiles(load: Load, q: FloatLike) -> tuple[Floats, Floats]:
-    """Quantile `q` of (TTFT, mean ITL of a request), milliseconds; `q` broadcasts with the load."""
+    """Quantile `q` of (TTFT, mean ITL of a request), milliseconds; `q` broadcasts with the load. Both at once."""
     first, between = load.first, load.between
     idle_part = (1.0 - first.delayed) * first.idle_ms / 2.0
-    ttft = first.own_ms + mixture_quantile(
-        q,
-        idle_ms=first.idle_ms,
-        delayed=first.delayed,
-        mean_ms=np.maximum(first.delay_ms - idle_part, 0.0) / np.maximum(first.delayed, TINY),
-        shape=first.shape,
-    )
+    delay = np.maximum(first.delay_ms - idle_part, 0.0) / np.maximum(first.delayed, TINY)
+    added = np.maximum(between.mean_ms - between.base_ms, TINY)
     most = np.maximum(between.most_ms - between.base_ms, 0.0)
-    itl = between.base_ms + mixture_quantile(
+    ttft, itl = mixture_quantile(
         q,
-        idle_ms=np.zeros_like(between.base_ms),
-        delayed=np.ones_like(between.base_ms),
-        mean_ms=np.maximum(between.mean_ms - between.base_ms, TINY),
-        shape=between.shape,
-        most_ms=most,
+        idle_ms=_both(first.idle_ms, 0.0 * added),
+        delayed=_both(first.delayed, np.ones_like(added)),
+        mean_ms=_both(delay, added),
+        shape=_both(first.shape, between.shape),
+        most_ms=_both(np.full_like(delay, np.inf), most),
     )
-    return ttft, np.where(q <= between.none, between.base_ms, itl)
+    return first.own_ms + ttft, np.where(q <= between.none, between.base_ms, between.base_ms + itl)
+
+
+def _both(first: Floats, between: Floats) -> Floats:
+    """(2, 1, ...): one axis more, over which quantiles are."""
+    return np.stack([first, between])[:, None]
+
+
+def joined_loads(loads: Sequence[Load]) -> Load:
+    """Loads of shape (n,), one after the other."""
+    return Load(
+        _joined(FirstToken, [load.first for load in loads]),
+        _joined(Between, [load.between for load in loads]),
+    )
+
+
+def _joined(kind: type[_Part], parts: Sequence[_Part]) -> _Part:
+    return kind(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(kind)})
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ that fit, `sweep` predicts every layout of them. Another target or load is anoth
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -34,7 +34,7 @@ from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
 from armature.search.question import Question, question_of
-from armature.search.surface import MakeSurface, Surface
+from armature.search.surface import MakeSurface, Surface, work_out_usable
 from armature.search.sweep import (
     TOLERANCE,
     Points,
@@ -64,6 +64,8 @@ __all__ = [
 
 LESS = (1.0 + EQUAL) ** 2
 """A rate this many times below the best is not equal to it."""
+CELLS_AT_ONCE = 16_000
+"""Layouts times batches whose means are worked out together: as many as a core's cache holds."""
 MOST_CELLS = 300_000
 """Layouts times batches whose surfaces are kept, at about 100 bytes each; the others are made again when needed."""
 
@@ -113,8 +115,7 @@ def _swept(question: Question, engines: Engines, makers: Iterable[MakeSurface]) 
     verdicts, parts = Verdicts(), []
     again: list[MakeSurface] = []
     cells = 0
-    for number, make in enumerate(makers):  # large: one at a time
-        surface = make()
+    for number, (make, surface) in enumerate(_made(makers, together=not question.loaded)):
         found, judged = judged_points(surface, question.workload, question.sla)
         parts.append(found.numbered(number))
         verdicts += judged
@@ -124,6 +125,20 @@ def _swept(question: Question, engines: Engines, makers: Iterable[MakeSurface]) 
     if len(found) and not question.loaded and not verdicts.meet_everything and question.sla.targets:
         found = concatenate([found, *_closest(question, found, again)])
     return Swept(question, engines, verdicts, found, tuple(again))
+
+
+def _made(makers: Iterable[MakeSurface], *, together: bool) -> Iterator[tuple[MakeSurface, Surface]]:
+    """What makes each surface, and the surface. They are large, so few at a time; together: those few have worked out
+    their means side by side."""
+    block: list[tuple[MakeSurface, Surface]] = []
+    for make in makers:
+        block.append((make, make()))
+        if sum(surface.cells for _, surface in block) > CELLS_AT_ONCE:
+            work_out_usable([surface for _, surface in block] if together else [])
+            yield from block
+            block = []
+    work_out_usable([surface for _, surface in block] if together else [])
+    yield from block
 
 
 def contenders(question: Question, engines: Engines) -> Swept:

@@ -13,7 +13,7 @@ from armature.search.known import joined_lanes
 from armature.search.lane import Lane
 from armature.search.load import Load, decoding_only, first_token_of, load_of
 
-__all__ = ["Spots", "alike", "joined"]
+__all__ = ["Spots", "alike", "joined", "means_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +65,25 @@ class Spots:
 
 
 def alike(spots: Spots) -> tuple[object, ...]:
-    """Equal for spots that can be joined."""
+    """Equal for spots that can be joined: beside ranks that step together, one that steps alone would be seen as one
+    of those."""
     known = spots.itl_ms is None, spots.ttft_ms is None
-    return spots.split, *known, spots.lane.chunks, *spots.lane.counts.tolist()
+    lane = spots.lane
+    return spots.split, *known, bool(np.any(lane.ranks > 1.0)), lane.chunks, *lane.counts.tolist()
+
+
+def means_of(several: Sequence[Spots]) -> list[tuple[Floats, Floats]]:
+    """`means` of each, of shape (n,): those that are alike are worked out side by side."""
+    groups: dict[tuple[object, ...], list[int]] = {}
+    for index, spots in enumerate(several):
+        groups.setdefault(alike(spots), []).append(index)
+    found: dict[int, tuple[Floats, Floats]] = {}
+    for indices in groups.values():
+        group = [several[index] for index in indices]
+        ends = np.cumsum([spots.rate.size for spots in group])[:-1]
+        ttft, itl = (np.split(values, ends) for values in joined(group).means())
+        found |= dict(zip(indices, zip(ttft, itl, strict=True), strict=True))
+    return [found[index] for index in range(len(several))]
 
 
 def joined(several: Sequence[Spots]) -> Spots:

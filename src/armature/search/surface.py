@@ -30,14 +30,26 @@ from armature.search.operating import (
 from armature.search.path import Path, prompt_scale
 from armature.search.paths import PathOf, agg_path_of, split_path_of
 from armature.search.placement import Counts, worker_counts, worker_slots
-from armature.search.spots import Spots
+from armature.search.spots import Spots, means_of
 from armature.workload.requests import Requests
 from armature.workload.shape import Workload
 
-__all__ = ["Ints", "MakeSurface", "Sender", "Surface", "agg_surface", "disagg_surface", "sender"]
+__all__ = [
+    "Ints",
+    "MakeSurface",
+    "Sender",
+    "Surface",
+    "agg_surface",
+    "disagg_surface",
+    "sender",
+    "work_out_usable",
+]
 
 Ints = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
+
+LEAST_UTILISATION = 0.1
+"""Without an asked load nobody wants a layout that is idle more than nine tenths of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +131,13 @@ class Surface:
         )
         return replace(path, ttft_ms=path.ttft_ms + self.host_ms[layout])
 
+    @property
+    def usable(self) -> npt.NDArray[np.bool_]:
+        """Where a layout may work when no load is asked, (L, B): its prefill not overloaded, and not idle nearly
+        always with less than one request in flight."""
+        some: npt.NDArray[np.bool_] = (self.batch >= 1.0) | (self.busy >= LEAST_UTILISATION)
+        return some & (self.rate <= self.rate_limit[:, None])
+
     def means(self) -> tuple[Floats, Floats]:
         """(TTFT, ITL), each (L, B); worked out once."""
         if not self._means:
@@ -126,9 +145,14 @@ class Surface:
             self._means.append((ttft, np.broadcast_to(itl, self.rate.shape)))
         return self._means[0]
 
-    def at(self, layout: Rows, position: Floats) -> Spots:
-        """Layouts at fractional columns. The queue is to be worked out at the point itself: it grows far too fast to be
-        interpolated between batches."""
+    def usable_means(self) -> tuple[Floats, Floats]:
+        """`means` where layouts are `usable`; elsewhere those of an empty server."""
+        work_out_usable([self])
+        return self._means[0]
+
+    def at(self, layout: Rows, position: Floats | Rows) -> Spots:
+        """Layouts at columns, which may be fractional. The queue is to be worked out at the point itself: it grows far
+        too fast to be interpolated between batches."""
         return self._spots(lambda values: _at(values, layout, position), lambda values: values[layout])
 
     def _spots(self, of_cells: Callable[[Floats], Floats], of_layouts: Callable[[Floats], Floats]) -> Spots:
@@ -148,6 +172,20 @@ class Surface:
 
 
 MakeSurface = Callable[[], Surface]
+
+
+def work_out_usable(surfaces: Sequence[Surface]) -> None:
+    """`usable_means` of several surfaces, for them to keep: together they take a fraction of the time."""
+    new = [surface for surface in surfaces if not surface._means]
+    cells = [np.nonzero(surface.usable) for surface in new]
+    found = means_of(
+        [surface.at(layout, column) for surface, (layout, column) in zip(new, cells, strict=True)]
+    )
+    for surface, at, (ttft, itl) in zip(new, cells, found, strict=True):
+        unloaded = surface.unloaded_ms, surface.unloaded_itl_ms
+        whole = tuple(np.repeat(values[:, None], len(surface.batch), axis=1) for values in unloaded)
+        whole[0][at], whole[1][at] = ttft, itl
+        surface._means.append((whole[0], whole[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -332,22 +370,12 @@ def disagg_surface(
 def _stacked(lanes: Sequence[Lane], sizes: Sequence[int]) -> Lane:
     """One lane with a row per layout, (L, 1), of prefill lanes of shape (1, 1); their counts are equal."""
 
-    def stack(name: str) -> Floats:
+    def stack(name: str) -> Any:
         values = np.concatenate([getattr(lane, name) for lane in lanes], axis=-2)
-        return np.asarray(np.repeat(values, sizes, axis=-2), dtype=np.float64)
+        return np.repeat(values, sizes, axis=-2)
 
-    return Lane(
-        own_ms=stack("own_ms"),
-        decode_ms=stack("decode_ms"),
-        slope_ms=stack("slope_ms"),
-        counts=lanes[0].counts,
-        shared_ms=stack("shared_ms"),
-        longest_ms=stack("longest_ms"),
-        chunks=lanes[0].chunks,
-        ranks=stack("ranks"),
-        spare_ms=stack("spare_ms"),
-        before_ms=stack("before_ms"),
-    )
+    shared = ("counts", "chunks")
+    return replace(lanes[0], **{f.name: stack(f.name) for f in fields(Lane) if f.name not in shared})
 
 
 def _first(values: Floats, other: Floats, wanted: float) -> Floats:
@@ -355,11 +383,13 @@ def _first(values: Floats, other: Floats, wanted: float) -> Floats:
     return np.array([np.interp(wanted, row, beside) for row, beside in zip(values, other, strict=True)])
 
 
-def _at(values: Floats, layout: Rows, position: Floats) -> Floats:
-    """`values[..., layout, position]` with linear interpolation between columns; an axis of one element serves all."""
-    if values.shape[-1] == 1:
-        return np.asarray(values[..., layout * (values.shape[-2] > 1), 0], dtype=np.float64)
+def _at(values: Floats, layout: Rows, position: Floats | Rows) -> Floats:
+    """`values[..., layout, position]`, between columns by linear interpolation; an axis of one element serves all."""
     row = layout * (values.shape[-2] > 1)
+    if values.shape[-1] == 1:
+        return np.asarray(values[..., row, 0], dtype=np.float64)
+    if position.dtype.kind == "i":
+        return np.asarray(values[..., row, position], dtype=np.float64)
     low = np.floor(position).astype(np.intp)
     high = np.minimum(low + 1, values.shape[-1] - 1)
     share = position - low

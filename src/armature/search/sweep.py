@@ -31,8 +31,6 @@ __all__ = [
 
 TOLERANCE = 1e-9
 """A target missed by less is met."""
-LEAST_UTILISATION = 0.1
-"""Without an asked load nobody wants a layout that is idle more than nine tenths of the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,12 +193,12 @@ def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tupl
     if not layouts:
         nothing = np.empty(0, dtype=np.intp)
         return _rows(surface, workload, nothing, np.empty(0), *(np.empty(0) for _ in range(4))), Verdicts()
-    ttft, itl = surface.means()
+    usable = surface.usable
+    ttft, itl = surface.usable_means()
     e2e = ttft + max(workload.osl - 1, 0) * itl
     worst = _worst(sla, 1.0, ttft, itl, e2e)
-    usable: npt.NDArray[np.bool_] = surface.rate <= surface.rate_limit[:, None]
     enough = usable[:, one] & (worst[:, one] <= 1.0) & (sla.optimize != "latency")
-    usable[:, :one] &= ~enough[:, None] & (surface.busy[:, :one] >= LEAST_UTILISATION)
+    usable[:, :one] &= ~enough[:, None]
     meets: npt.NDArray[np.bool_] = usable & (worst <= 1.0)
     missed = np.where(usable, worst, np.inf)
     # Equal rates: the fewer GPUs. What meets nothing comes after everything that does, the closest first.
