@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import tempfile
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
+
+from armature.perf.silicon import library
 
 # A busy machine makes a test slow, not wrong. CI looks at twice as many examples, the same in every run: what a person
 # finds with others is a bug to mend, not a reason for a change beside it to fail.
@@ -21,6 +24,14 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if "PYTEST_XDIST_WORKER" not in os.environ:
     _cache = tempfile.TemporaryDirectory(prefix="armature-test-cache-")
     os.environ["ARMATURE_CACHE"] = _cache.name
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_stay_open() -> Iterator[None]:
+    """Tests ask for more systems in turn than a plan does: each one's tables are read once, not once a file."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "_OPEN", 32)
+        yield
 
 
 @pytest.hookimpl(trylast=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import random
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -46,7 +47,7 @@ def random_spec(rng: random.Random) -> dict[str, Any]:
         "model": rng.choice(bundled_models()),
         "backend": maybe(rng, rng.choice(["auto", "vllm", "sglang", "trtllm"])),
         "hardware": {
-            "gpuSku": rng.choice([sku for sku in GPUS if accepted(sku)]),
+            "gpuSku": rng.choice(accepted_skus()),
             "totalGpus": rng.choice([1, 2, 3, 4, 8, 12, 16, 32, 64]),
             "numGpusPerNode": per_node,
             "rdma": maybe(rng, rng.random() < 0.5),
@@ -59,6 +60,11 @@ def random_spec(rng: random.Random) -> dict[str, Any]:
             "planner": maybe(rng, {"enabled": True}, 0.2),
         },
     }
+
+
+@cache
+def accepted_skus() -> list[str]:
+    return [sku for sku in GPUS if accepted(sku)]
 
 
 def accepted(sku: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -49,13 +50,18 @@ class FormulaEstimator:
         p = spec.parallelism
         speed = spec.gpu.bandwidth_bytes_per_s / GPUS["h200_sxm"].bandwidth_bytes_per_s
         faster = self.scale / p.tp**self.tp_gain / speed
-        backend = {"vllm": 1.0, "sglang": 1.03, "trtllm": 0.97}[spec.backend]
-        return FormulaTimes(
-            base_ms=2.0 + 6.0 * faster * backend,
-            per_request_ms=0.08 * faster * backend,
-            per_context_token_ms=2e-6 * faster,
-            per_prompt_token_ms=0.03 * faster * backend,
-        )
+        return _times(faster, {"vllm": 1.0, "sglang": 1.03, "trtllm": 0.97}[spec.backend])
+
+
+@cache
+def _times(faster: float, backend: float) -> FormulaTimes:
+    """The same object for the same engine, as the estimators of `perf` give."""
+    return FormulaTimes(
+        base_ms=2.0 + 6.0 * faster * backend,
+        per_request_ms=0.08 * faster * backend,
+        per_context_token_ms=2e-6 * faster,
+        per_prompt_token_ms=0.03 * faster * backend,
+    )
 
 
 def dense_facts(**changes: object) -> ModelFacts:

@@ -117,8 +117,17 @@ def aggregated(engine: Engine, count: int, w: Workload) -> Layout:
     return Layout(False, engine.parallelism.pp, count * engine.gpus, states, math.inf)
 
 
-def disaggregated(prefill: Engine, decode: Engine, p: int, d: int, w: Workload, facts) -> Layout:
-    context, tokens = w.isl + w.osl / 2, w.osl - 1
+def decode_steps(decode: Engine, w: Workload) -> list[tuple[float, float]]:
+    """(requests in flight, ms of a step)."""
+    context = w.isl + w.osl / 2
+    return [
+        (b, float(decode.times.decode_ms(max(b, 1), context))) for b in [0.0, *batch_grid(decode.max_batch)]
+    ]
+
+
+def disaggregated(prefill: Engine, decode: Engine, steps, p: int, d: int, w: Workload, facts) -> Layout:
+    """steps: of one decode worker, the same beside any number of others."""
+    tokens = w.osl - 1
     chunks = math.ceil(w.isl / CHUNK_TOKENS)
     prompt = float(prefill.times.prefill_ms(w.isl)) + (chunks - 1) * prefill.times.base_ms
     gpus = p * prefill.gpus + d * decode.gpus
@@ -126,8 +135,7 @@ def disaggregated(prefill: Engine, decode: Engine, p: int, d: int, w: Workload, 
     servers = p * prefill.parallelism.dp
     capacity = 1000 * servers / prompt
     states = []
-    for b in [0.0, *batch_grid(decode.max_batch)]:
-        step = float(decode.times.decode_ms(max(b, 1), context))
+    for b, step in steps:
         others = 1 - math.exp(-max(b - 1, 0))
         life = tokens * step + others * (step / 2 + max(step, transfer + step / 2)) + (1 - others) * transfer
         rate = 1000 * d * decode.lanes * b / life
@@ -194,13 +202,12 @@ def all_layouts(mains, prefills, w: Workload, facts, gpus) -> list[Layout]:
     for engine in mains:
         most = gpus.gpus // engine.gpus
         found += [aggregated(engine, n, w) for n in range(1, most + 1) if placeable([(engine, n)], gpus)]
-    for prefill, decode in itertools.product(prefills, mains):
-        for p, d in itertools.product(range(1, gpus.gpus + 1), repeat=2):
-            if p * prefill.gpus + d * decode.gpus > gpus.gpus or not placeable(
-                [(prefill, p), (decode, d)], gpus
-            ):
-                continue
-            found.append(disaggregated(prefill, decode, p, d, w, facts))
+    for decode in mains:
+        steps = decode_steps(decode, w)
+        for prefill, p, d in itertools.product(prefills, *[range(1, gpus.gpus + 1)] * 2):
+            enough = p * prefill.gpus + d * decode.gpus <= gpus.gpus
+            if enough and placeable([(prefill, p), (decode, d)], gpus):
+                found.append(disaggregated(prefill, decode, steps, p, d, w, facts))
     return found
 
 

@@ -18,17 +18,21 @@ from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
 from armature.perf.queueing import MAX_UTILISATION
 from armature.perf.roofline import RooflineEstimator
+from armature.search.candidates import Swept
 from armature.search.operating import CHUNK_TOKENS, Engine, prefill_ms
 from armature.search.pick import EQUAL
 from armature.search.placement import pair_counts, worker_slots
-from armature.search.profile import Candidate, Profile
-from armature.search.rapid import profile
+from armature.search.profile import Candidate
+from armature.search.question import question_of
+from armature.search.rapid import profile_of
 from armature.search.surface import Surface, agg_surface, disagg_surface, sender
 from armature.search.sweep import points
+from armature.search.vary import Ask, pick_of
 from armature.workload.shape import Sla, Workload
 
 FACTS = {"dense": dense_facts(), "moe": moe_facts()}
 ESTIMATORS = {"formula": FormulaEstimator(), "roofline": RooflineEstimator()}
+ASK = {name: Ask(estimator) for name, estimator in ESTIMATORS.items()}
 SPACES = st.tuples(st.sampled_from(sorted(FACTS)), st.sampled_from(sorted(ESTIMATORS)))
 LENGTHS = st.tuples(st.sampled_from([1, 100, 2000, 10_000, 30_000]), st.sampled_from([1, 2, 16, 400]))
 RATES = st.sampled_from([0.02, 0.5, 3.0, 12.0, 40.0, 300.0])
@@ -39,11 +43,11 @@ def pick(
     space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str = "{}", second: int = 0
 ) -> Candidate:
     """asked: JSON of `sla` and `load`. second: GPUs of another SKU."""
-    return plan(space, gpus, lengths, asked, second).picked
+    return pick_of(swept(space, gpus, lengths, asked, second))
 
 
 @cache
-def plan(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str, second: int) -> Profile:
+def swept(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str, second: int) -> Swept:
     facts, estimator = space
     spec = json.loads(asked)
     document = {
@@ -59,7 +63,7 @@ def plan(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str
     }
     (request,) = load_documents(json.dumps(document), "monotone")
     pools = inventory(pool(gpus, 8), *([pool(second, 4, "a100_sxm")] if second else []))
-    return profile(default_request(request), pools, FACTS[facts], ESTIMATORS[estimator])  # type: ignore[arg-type]
+    return ASK[estimator](question_of(default_request(request), pools, FACTS[facts]))  # type: ignore[arg-type]
 
 
 def not_worse(new: Candidate, old: Candidate, load: bool, latency: bool) -> None:
@@ -122,7 +126,7 @@ def test_no_pick_is_dominated_by_what_meets_the_sla(space, lengths, second, sla,
     asked = json.dumps(
         {"sla": sla | {"optimizationType": "latency" if latency else "throughput"}, "load": load}
     )
-    made = plan(space, 8, lengths, asked, second)
+    made = profile_of(swept(space, 8, lengths, asked, second))
     good = [c for c in made.candidates if c.meets_sla]
     assert made.picked.meets_sla or not good
 

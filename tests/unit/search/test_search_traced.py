@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,13 @@ TIMES = RooflineEstimator().engine(
 CHUNK = 8192
 
 
+@cache
 def requests_of(name):
     with lzma.open(TRACES / f"mooncake_{name}.jsonl.xz") as file:
         return trace_of(file, name).requests
 
 
-CONVERSATIONS, SYNTHETIC = requests_of("conversation_trace_first5000"), requests_of("synthetic_trace")
+CONVERSATIONS, SYNTHETIC = "conversation_trace_first5000", "synthetic_trace"
 
 
 def stream(gaps, isl=None):
@@ -43,9 +45,10 @@ def alone_ms(isl, cached):
     return float(np.sum(TIMES.prefill_ms(np.minimum(CHUNK, isl - done), 1.0, done)))
 
 
-@pytest.mark.parametrize("requests", [CONVERSATIONS, SYNTHETIC], ids=["conversations", "synthetic"])
+@pytest.mark.parametrize("name", [CONVERSATIONS, SYNTHETIC], ids=["conversations", "synthetic"])
 @pytest.mark.parametrize("room", [0.0, 3e6])
-def test_the_moments_are_those_of_prompts_computed_one_by_one(requests, room):
+def test_the_moments_are_those_of_prompts_computed_one_by_one(name, room):
+    requests = requests_of(name)
     found = prompt_costs(TIMES, requests, np.array([2]), room, CHUNK)
     cached = requests.cached_tokens(2, room)
     each = np.array([alone_ms(*pair) for pair in zip(requests.isl.tolist(), cached.tolist(), strict=True)])
@@ -56,18 +59,19 @@ def test_the_moments_are_those_of_prompts_computed_one_by_one(requests, room):
 
 
 def test_each_prompt_s_time_is_what_the_moments_are_of():
-    ms, new = prompt_ms(TIMES, CONVERSATIONS, 4, 3e6, CHUNK)
-    found = prompt_costs(TIMES, CONVERSATIONS, np.array([4]), 3e6, CHUNK)
+    requests = requests_of(CONVERSATIONS)
+    ms, new = prompt_ms(TIMES, requests, 4, 3e6, CHUNK)
+    found = prompt_costs(TIMES, requests, np.array([4]), 3e6, CHUNK)
     assert ms.mean() == pytest.approx(found.mean_ms[0]) and new.mean() == pytest.approx(found.new_tokens[0])
-    assert (new == CONVERSATIONS.isl - CONVERSATIONS.cached_tokens(4, 3e6)).all()
+    assert (new == requests.isl - requests.cached_tokens(4, 3e6)).all()
 
 
 def test_a_cache_shortens_prompts_and_more_caches_share_less():
-    counts = np.array([1, 2, 5, 8, 1000])
-    none = prompt_costs(TIMES, SYNTHETIC, counts, 0.0, CHUNK)
-    some = prompt_costs(TIMES, SYNTHETIC, counts, 5e6, CHUNK)
+    counts, requests = np.array([1, 2, 5, 8, 1000]), requests_of(SYNTHETIC)
+    none = prompt_costs(TIMES, requests, counts, 0.0, CHUNK)
+    some = prompt_costs(TIMES, requests, counts, 5e6, CHUNK)
     assert (some.mean_ms < none.mean_ms).all() and (np.ptp(none.mean_ms) < 1e-9)
-    unlimited = prompt_costs(TIMES, SYNTHETIC, counts, 1e12, CHUNK)
+    unlimited = prompt_costs(TIMES, requests, counts, 1e12, CHUNK)
     assert (np.diff(unlimited.new_tokens) > 0).all()
     assert some.mean_ms[0] < 0.7 * none.mean_ms[0]
 
@@ -77,5 +81,7 @@ def test_equal_prompts_do_not_vary_and_numbers_of_servers_between_nodes_lie_betw
     assert found.cv2 == pytest.approx([0, 0, 0]) and found.mean_ms == pytest.approx(
         [alone_ms(1000, 0)] * 3, rel=0.02
     )
-    four, five, six = prompt_costs(TIMES, CONVERSATIONS, np.array([4, 5, 6]), 4e6, CHUNK).new_tokens
+    four, five, six = prompt_costs(
+        TIMES, requests_of(CONVERSATIONS), np.array([4, 5, 6]), 4e6, CHUNK
+    ).new_tokens
     assert four <= five <= six

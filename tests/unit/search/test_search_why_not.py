@@ -6,6 +6,7 @@ import contextlib
 import json
 import re
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from search_fakes import FormulaEstimator, dense_facts, moe_facts, pool
 from armature.errors import ArmatureError, InvalidInput
 from armature.model.facts import Attention
 from armature.model.parallelism import Parallelism
+from armature.search.candidates import Swept
 from armature.search.considered import surfaces
 from armature.search.engines import worker_fit
 from armature.search.explain import layout_key
@@ -44,11 +46,15 @@ QUESTIONS = {
     "small": question(pool(4, sku="l4"), backends=("vllm",), request_rate=1.0),
     "two pools": question(pool(4, 4, "h200_sxm"), pool(4, 4, "l40s"), backends=("sglang",), request_rate=2.0),
 }
-SWEPT = {name: ask(asked) for name, asked in QUESTIONS.items()}
 DEGREES = st.dictionaries(
     st.sampled_from(["tp", "pp", "dp", "moe_tp", "moe_ep", "tep", "dep"]), st.sampled_from([1, 2, 3, 4, 8, 16]),
     max_size=2,
 )  # fmt: skip
+
+
+@cache
+def swept_of(name: str) -> Swept:
+    return ask(QUESTIONS[name])
 
 
 @st.composite
@@ -102,7 +108,7 @@ def test_considered_is_in_the_sweep_and_impossible_is_not(name, text):
         wanted = selector(text)
     except InvalidInput:
         return  # contradictions such as tep=8,tp=2
-    swept = SWEPT[name]
+    swept = swept_of(name)
     found = why_not(wanted, swept, ESTIMATOR)
     assert found.text.endswith(".")
     if wanted.backend is not None and wanted.backend not in swept.question.backends:
@@ -119,7 +125,7 @@ def test_considered_is_in_the_sweep_and_impossible_is_not(name, text):
 
 @pytest.mark.parametrize("name", ["dense", "loaded", "moe"])
 def test_each_kind_of_layout_has_the_rank_of_its_best_point(name):
-    swept = SWEPT[name]
+    swept = swept_of(name)
     asked = swept.question
     order = best_first(swept.points, asked.workload, asked.sla)
     _, first = np.unique(layout_keys(swept.points)[order], return_index=True)
@@ -134,7 +140,7 @@ def test_each_kind_of_layout_has_the_rank_of_its_best_point(name):
 
 
 def test_what_is_said_of_a_layout_with_other_counts_than_the_best():
-    pick = pick_of(SWEPT["loaded"])
+    pick = pick_of(swept_of("loaded"))
     group = pick.groups[0]
     more = answer(
         f"agg.tp={group.tp},replicas={group.replicas + 1},backend={pick.backend}", QUESTIONS["loaded"]
@@ -239,7 +245,7 @@ def exactly(candidate, *, counts: bool = True) -> str:
 
 
 def test_a_profile_alone_answers_for_what_it_keeps():
-    found = profile_of(SWEPT["loaded"])
+    found = profile_of(swept_of("loaded"))
     for candidate in found.candidates[:8]:
         told = why_not_in(selector(exactly(candidate)), found)
         same = layout_key(candidate) == layout_key(found.picked)
