@@ -150,7 +150,7 @@ def test_a_candidate_that_does_not_exist(stdin, refused):
 def test_a_model_too_large_says_what_would_fit(stdin, refused):
     request = changed("Qwen/Qwen3-32B-FP8", "deepseek-ai/DeepSeek-R1").replace("h200_sxm", "l40s")
     stdin(request.replace("totalGpus: 8", "totalGpus: 1").encode())
-    refused(["plan", "-", "--offline"], 4, ["l40s", "does not fit", "would fit"])
+    refused(["plan", "-", "--offline", "--estimator", "roofline"], 4, ["l40s", "does not fit", "would fit"])
 
 
 @pytest.mark.parametrize(

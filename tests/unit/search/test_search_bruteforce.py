@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
@@ -145,27 +146,29 @@ def disaggregated(prefill: Engine, decode: Engine, steps, p: int, d: int, w: Wor
     return Layout(True, stages, gpus, states, MAX_UTILISATION * capacity)
 
 
-def position(values: list[float], target: float) -> float:
+def position(values: Iterable[float], target: float) -> float:
     """Walk up the grid to where `values` reach `target`; the last column when they never do."""
+    at = -1
     for at, (low, high) in enumerate(itertools.pairwise(values)):
         if high >= target:
             return at + ((target - low) / (high - low) if high > low else 0.0)
-    return float(len(values) - 1)
+    return float(at + 1)
 
 
-def between(values: list[float], at: float) -> float:
-    low = min(int(at), len(values) - 1)
-    high = min(low + 1, len(values) - 1)
-    return values[low] + (values[high] - values[low]) * (at - low)
+def between(values: list[float], share: float) -> float:
+    """At a share of the way from the first to the last of two; of one, that one."""
+    return values[0] + (values[-1] - values[0]) * share
 
 
 def operating_points(layout: Layout, w: Workload, sla: Sla) -> list[tuple[Point, float]]:
     """(point, share of the load carried)."""
-    rates = [s.rate for s in layout.states]
-    measure = [s.in_flight for s in layout.states]
-    at = min(position(measure, w.concurrency), position(rates, layout.limit))
-    found = State(*(between([getattr(s, n) for s in layout.states], at) for n in State.__dataclass_fields__))
-    if between(measure, at) / w.concurrency > 1 - 1e-9:
+    at = min(
+        position((s.in_flight for s in layout.states), w.concurrency),
+        position((s.rate for s in layout.states), layout.limit),
+    )
+    near, beyond = layout.states[int(at) : int(at) + 2], at - int(at)
+    found = State(*(between([getattr(s, n) for s in near], beyond) for n in State.__dataclass_fields__))
+    if between([s.in_flight for s in near], beyond) / w.concurrency > 1 - 1e-9:
         return [(found.point, 1.0)]
     return [
         (found.point, min(found.in_flight / w.concurrency, 1.0))
