@@ -64,8 +64,8 @@ __all__ = [
 
 LESS = (1.0 + EQUAL) ** 2
 """A rate this many times below the best is not equal to it."""
-CELLS_AT_ONCE = 16_000
-"""Layouts times batches whose means are worked out together: as many as a core's cache holds."""
+CELLS_AT_ONCE = 24_000
+"""Layouts times batches whose means are worked out together, within a core's cache."""
 MOST_CELLS = 300_000
 """Layouts times batches whose surfaces are kept, at about 100 bytes each; the others are made again when needed."""
 
@@ -115,30 +115,30 @@ def _swept(question: Question, engines: Engines, makers: Iterable[MakeSurface]) 
     verdicts, parts = Verdicts(), []
     again: list[MakeSurface] = []
     cells = 0
-    for number, (make, surface) in enumerate(_made(makers, together=not question.loaded)):
-        found, judged = judged_points(surface, question.workload, question.sla)
-        parts.append(found.numbered(number))
-        verdicts += judged
-        cells += surface.cells
-        again.append(make if cells > MOST_CELLS else partial(_same, surface))
+    for block in _blocks(makers, CELLS_AT_ONCE):
+        if not question.loaded:
+            work_out_usable([surface for _, surface in block])
+        for make, surface in block:
+            found, judged = judged_points(surface, question.workload, question.sla)
+            parts.append(found.numbered(len(again)))
+            verdicts += judged
+            cells += surface.cells
+            again.append(make if cells > MOST_CELLS else partial(_same, surface))
     found = concatenate(parts)
     if len(found) and not question.loaded and not verdicts.meet_everything and question.sla.targets:
         found = concatenate([found, *_closest(question, found, again)])
     return Swept(question, engines, verdicts, found, tuple(again))
 
 
-def _made(makers: Iterable[MakeSurface], *, together: bool) -> Iterator[tuple[MakeSurface, Surface]]:
-    """What makes each surface, and the surface. They are large, so few at a time; together: those few have worked out
-    their means side by side."""
+def _blocks(makers: Iterable[MakeSurface], cells: int) -> Iterator[list[tuple[MakeSurface, Surface]]]:
+    """What makes each surface, and the surface: as many at a time as have so many cells."""
     block: list[tuple[MakeSurface, Surface]] = []
     for make in makers:
         block.append((make, make()))
-        if sum(surface.cells for _, surface in block) > CELLS_AT_ONCE:
-            work_out_usable([surface for _, surface in block] if together else [])
-            yield from block
+        if sum(surface.cells for _, surface in block) > cells:
+            yield block
             block = []
-    work_out_usable([surface for _, surface in block] if together else [])
-    yield from block
+    yield block
 
 
 def contenders(question: Question, engines: Engines) -> Swept:
@@ -153,22 +153,26 @@ def contenders_again(swept: Swept, sla: Sla) -> Swept:
 
 def _contending(question: Question, engines: Engines, makers: Sequence[MakeSurface]) -> Swept:
     """Where tokens/s decide, a layout whose rate lies more than 1 % below that of one that meets every target is out:
-    most layouts are so by their ITL and their prefill alone, before anything is known of their TTFT."""
+    most layouts are so by their ITL and their prefill alone, before anything is known of their TTFT. What promises
+    most is looked at first."""
     workload, sla = question.workload, question.sla
-    parts: list[Points] = []
-    best = 0.0
+    parts: dict[int, Points] = {}
+    best, before = 0.0, 0
     if not question.loaded and sla.optimize != "latency":
-        for make in makers:
-            surface = make()
-            could = most_rate(surface, sla, max(workload.osl - 1, 0)) > best / LESS
-            if could.any():
-                found = points(surface if could.all() else surface.take(could), workload, sla)
+        for block in _blocks(makers, MOST_CELLS):
+            most = [most_rate(surface, sla, max(workload.osl - 1, 0)) for _, surface in block]
+            for index in sorted(range(len(block)), key=lambda index: -most[index].max(initial=0.0)):
+                could = most[index] > best / LESS
+                if not could.any():
+                    break
+                found = points(block[index][1].take(could), workload, sla)
                 rate = np.where(worst_ratio(found, sla) <= 1.0 + TOLERANCE, found.rate, 0.0)
                 best = max(best, float(rate.max(initial=0.0)))
-                parts.append(found.take(np.flatnonzero(rate > best / LESS)))
+                parts[before + index] = found.take(np.flatnonzero(rate > best / LESS))
+            before += len(block)
     if not best:
         return _swept(question, engines, makers)
-    return Swept(question, engines, Verdicts(), concatenate(parts))
+    return Swept(question, engines, Verdicts(), concatenate([parts[number] for number in sorted(parts)]))
 
 
 def _cut(make: MakeSurface, keep: Callable[[Surface], npt.NDArray[np.bool_]]) -> Surface:
