@@ -9,9 +9,10 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
+
+import msgspec
 
 from armature.cli.files import read_main, with_paths_from
 from armature.errors import ArmatureError, InvalidInput, ModelUnknown, NothingFits, Problem
@@ -46,8 +47,7 @@ EstimatorKind = Literal["auto", "silicon", "roofline"]
 Chooser = Literal["armature", "aic"]
 
 
-@dataclass(frozen=True, slots=True)
-class Runnable:
+class Runnable(msgspec.Struct, frozen=True):
     """What `up` starts: a graph, the profile it came from when there is one, the ConfigMaps that go with it."""
 
     dgd: DynamoGraphDeployment
@@ -56,8 +56,7 @@ class Runnable:
     notes: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Searched:
+class Searched(msgspec.Struct, frozen=True):
     """One search: the request with its defaults filled, the profile, and what it takes to ask on."""
 
     request: DynamoGraphDeploymentRequest

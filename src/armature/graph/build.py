@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+
 from armature import api
 from armature.api import v1beta1
 from armature.api.parse import parse_strict
@@ -50,8 +52,7 @@ class Graph:
     overridden: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Wish:
+class _Wish(msgspec.Struct, frozen=True):
     """What the request says that matters here, free of its type."""
 
     name: str

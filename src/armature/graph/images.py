@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+import msgspec
 
 __all__ = ["DEFAULT_REGISTRY", "DEFAULT_VERSION", "Images", "images_for"]
 
@@ -15,8 +16,7 @@ _SEMVER = re.compile(r"v?(\d+)\.(\d+)\.(\d+)([-.+][0-9A-Za-z.+-]*)?")
 _RUNTIMES = {"vllm": "vllm-runtime", "sglang": "sglang-runtime", "trtllm": "tensorrtllm-runtime"}
 
 
-@dataclass(frozen=True, slots=True)
-class Images:
+class Images(msgspec.Struct, frozen=True):
     """Registry and tag shared by every image of one graph; `version` is the tag's (major, minor, patch)."""
 
     registry: str

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from armature.graph.backends.base import EngineContainer
 from armature.hardware.products import usual_products
@@ -45,8 +46,7 @@ _EFA_ENV = {  # COM-13
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ModelCache:
+class ModelCache(msgspec.Struct, frozen=True):
     """A PVC with the model. `model_dir` is the model's directory under `mount_path`, None for a Hugging Face cache
     (then `HF_HOME` is the mount, which must be writable)."""
 
@@ -68,8 +68,7 @@ class ModelCache:
         return {} if self.model_dir else {"HF_HOME": self.mount_path}
 
 
-@dataclass(frozen=True, slots=True)
-class Rdma:
+class Rdma(msgspec.Struct, frozen=True):
     """What a worker's pod needs to move KV over RDMA; empty where there is no fabric or its name is not known."""
 
     resource: str | None = None

@@ -9,7 +9,9 @@ refused: one that we do not know is classed by its memory and marked estimated.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
+
+import msgspec
 
 from armature.hardware.catalog import GPUS, Gpu, find
 
@@ -85,8 +87,7 @@ _USUAL: dict[str, tuple[str, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Match:
+class Match(msgspec.Struct, frozen=True):
     """A GPU for a product; `note` says what had to be assumed, empty when nothing was. known: the catalogue has it."""
 
     gpu: Gpu

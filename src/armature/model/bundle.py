@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from importlib.util import find_spec
 from pathlib import Path
+
+import msgspec
 
 from armature.errors import ModelUnknown, OutputFailed
 from armature.model.facts import ModelFacts
@@ -24,8 +25,7 @@ _LIBRARY = "aiconfigurator_core"
 _CONFIG, _QUANT = "_config.json", "_hf_quant_config.json"
 
 
-@dataclass(frozen=True, slots=True)
-class BundledConfig:
+class BundledConfig(msgspec.Struct, frozen=True):
     """A config found in a bundle. name is spelled as the bundle spells it; source is fit to print."""
 
     name: str

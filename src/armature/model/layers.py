@@ -7,8 +7,9 @@ Families write this down in a dozen ways (`layer_types`, `hybrid_override_patter
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from armature.model.keys import ConfigKeys
 
@@ -20,8 +21,7 @@ Ffn = Literal["dense", "moe", "dense+moe", "none"]
 _EXPERT_KEYS = ("n_routed_experts", "num_local_experts", "num_experts", "moe_num_experts")
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(msgspec.Struct, frozen=True):
     """One layer. gdn, kda, mamba and lightning are linear mixers with a fixed state per sequence.
 
     kv_heads, intermediate: override the model's own when not 0. compress: the KV of `compress` tokens is one

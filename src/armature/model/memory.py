@@ -22,9 +22,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import overload
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -52,8 +52,7 @@ _KV_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0}
 _PARAM_BYTES = {"bf16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625, "int4": 0.53125}
 
 
-@dataclass(frozen=True, slots=True)
-class Fit:
+class Fit(msgspec.Struct, frozen=True):
     """Whether an engine fits its GPUs, and the room left.
 
     Bytes are per GPU. kv_room_tokens: tokens of full context that fit per attention-DP rank; 0 when it does not

@@ -16,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import msgspec
+
 from armature.model.keys import ConfigKeys
 from armature.model.names import NameList, layer_and_name
 from armature.model.tensors import Tensor
@@ -25,8 +27,7 @@ __all__ = ["BF16", "Dtype", "Format", "Scheme", "scheme_of"]
 Dtype = Literal["bf16", "fp8", "fp4", "int8", "int4"]
 
 
-@dataclass(frozen=True, slots=True)
-class Format:
+class Format(msgspec.Struct, frozen=True):
     """How a weight is stored."""
 
     dtype: Dtype

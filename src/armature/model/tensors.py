@@ -8,8 +8,9 @@ unless asked to speculate. Biases and norms are counted where they are known; to
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Literal
+
+import msgspec
 
 from armature.model.keys import ConfigKeys
 from armature.model.layers import Layer
@@ -34,8 +35,7 @@ _UNGATED_TYPES = frozenset((*_UNGATED, "nemotron", "nemotron_h", "gpt_neo", "cod
 _QKV_BIAS = ("qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl")
 
 
-@dataclass(frozen=True, slots=True)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True):
     """One weight matrix, or a few of one kind. layer is -1 outside the layers.
 
     active: parameters a token's forward pass multiplies (an embedding lookup multiplies none).
@@ -50,8 +50,7 @@ class Tensor:
     per_rank: Literal["split", "whole", "kv"] = "split"
 
 
-@dataclass(frozen=True, slots=True)
-class Widths:
+class Widths(msgspec.Struct, frozen=True):
     """The sizes that repeat through a model; 0 where a model has no such part."""
 
     hidden: int

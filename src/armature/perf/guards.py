@@ -14,8 +14,8 @@ Within `TOLERANCE` a disagreement is noise of measurement: mended, not mentioned
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from armature.perf.estimate import Floats
@@ -27,8 +27,7 @@ TOLERANCE = 0.05
 FLOOR_TOLERANCE = 0.10
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
+class Mended(msgspec.Struct, frozen=True):
     """Mended values, and the share of them (0 to 1) that was off by more than the tolerance."""
 
     values: Floats

@@ -14,8 +14,7 @@ linearisation); Wilson & Hilferty 1931 for the gamma distribution's quantiles.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 
 from armature.perf.estimate import FloatLike, Floats
@@ -86,8 +85,7 @@ def renewals(expected: FloatLike, servers: FloatLike) -> Floats:
     return np.asarray(np.where(k <= 1.0, x, some), dtype=np.float64)
 
 
-@dataclass(frozen=True, slots=True)
-class Batched:
+class Batched(msgspec.Struct, frozen=True):
     """A server that takes batches. delay_ms: mean time to the end of a request's batch, less that of a batch of one;
     working: share of requests that find it at work; step_ms: mean time of a batch; slope_ms: what one more request
     adds to a batch, those that do not fit counted; paced_ms: mean wait at a server that takes one at a time, as fast as

@@ -26,6 +26,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from armature.perf.estimate import (
@@ -154,8 +155,7 @@ class SpeculativeTimes(Forwarding):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Head:
+class _Head(msgspec.Struct, frozen=True):
     """The output head on one GPU: read once a step, multiplied once a token; the larger of the two counts."""
 
     read_ms: float

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from armature.report.words import Glyphs
 
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Line", "print_lines", "titled", "wrapped"]
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(msgspec.Struct, frozen=True):
     """One line of output and its rich style ("" for none)."""
 
     text: str

@@ -6,7 +6,7 @@ that the table, the sentences and the JSON labels never disagree.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from armature.search.explain import amount
 from armature.search.profile import Candidate, Number, Profile
@@ -31,8 +31,7 @@ __all__ = [
 TARGET_NAMES = {"ttft_ms": "TTFT", "itl_ms": "ITL", "e2e_ms": "request"}
 
 
-@dataclass(frozen=True, slots=True)
-class Glyphs:
+class Glyphs(msgspec.Struct, frozen=True):
     """The signs of one kind of terminal."""
 
     times: str

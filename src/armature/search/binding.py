@@ -11,8 +11,7 @@ Without one, more requests in flight would give more tokens/s: what binds is wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -27,8 +26,7 @@ __all__ = ["NEAR", "Binding", "binding", "prefill_busy"]
 NEAR = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(msgspec.Struct, frozen=True):
     """kind: as in the module's docstring, `load`, or `none`. smaller: with a load, the best layout on fewer GPUs than
     the pick's. requests: of the memory or batch limit, per worker. busy: of prefill, a share."""
 

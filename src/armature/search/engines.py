@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from armature.errors import NothingFits
 from armature.hardware.inventory import Pool
 from armature.model.memory import Fit, default_kv_dtype, fit
@@ -19,8 +21,7 @@ from armature.search.space import reaches, runs
 __all__ = ["Engines", "Kind", "engines_for", "worker_fit"]
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """One kind of worker that an engine has and a pool could place.
 
     fits: holds a whole request, so aggregates or decodes; fits_prompt: holds a prompt, so prefills. linked: False where

@@ -6,9 +6,10 @@ The sweeps of one plan ask for it again and again: each relaxation is the same s
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 
 from armature.perf.estimate import Floats, StepTimes
@@ -57,8 +58,7 @@ def _key(work_out: object, engine: Engine, workload: Workload) -> tuple[object, 
     return work_out, id(engine.times), engine.max_batch, engine.parallelism, lengths
 
 
-@dataclass(frozen=True, slots=True)
-class OwnStream:
+class OwnStream(msgspec.Struct, frozen=True):
     """An aggregated lane that a Poisson stream of its own reaches, (1, B). in_flight: mean requests there; each:
     requests/s that keep them there."""
 

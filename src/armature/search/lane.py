@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import msgspec
 import numpy as np
 
 from armature.perf.estimate import Floats
@@ -68,8 +69,7 @@ class Lane:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Steps:
+class Steps(msgspec.Struct, frozen=True):
     """marginal_ms: one more prompt in a step; fixed_ms: a step with prompts, without them; interference_ms: what a
     prompt costs those that decode, on average; mean_ms: a step; filled: steps with prompts per prompt."""
 

@@ -15,11 +15,12 @@ docs/search.md.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import structs
 
 from armature.perf.estimate import FloatLike, Floats
 from armature.perf.queueing import (
@@ -50,8 +51,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, slots=True)
-class FirstToken:
+class FirstToken(msgspec.Struct, frozen=True):
     """Time to first token: `own_ms`, and a delay of `delay_ms` on average: for the share `delayed` of requests one of
     gamma `shape`, for the others up to `idle_ms` until the running step ends."""
 
@@ -62,8 +62,7 @@ class FirstToken:
     shape: Floats
 
 
-@dataclass(frozen=True, slots=True)
-class Between:
+class Between(msgspec.Struct, frozen=True):
     """A request's mean time between tokens: `base_ms`, and what prompts add, on average `mean_ms - base_ms`, in gamma
     `shape`; never above `most_ms`. The share `none` of requests meets no prompt."""
 
@@ -77,8 +76,7 @@ class Between:
 _Part = TypeVar("_Part", FirstToken, Between)
 
 
-@dataclass(frozen=True, slots=True)
-class Load:
+class Load(msgspec.Struct, frozen=True):
     first: FirstToken
     between: Between
 
@@ -190,11 +188,11 @@ def joined_loads(loads: Sequence[Load]) -> Load:
 
 
 def _joined(kind: type[_Part], parts: Sequence[_Part]) -> _Part:
-    return kind(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(kind)})
+    columns = zip(*(structs.astuple(part) for part in parts), strict=True)
+    return kind(*(np.concatenate(column) for column in columns))
 
 
-@dataclass(frozen=True, slots=True)
-class _Queue:
+class _Queue(msgspec.Struct, frozen=True):
     """Prompts that wait. idle_ms: what is left of a running step at most; step_ms: the step that runs, slope_ms: what a
     prompt adds to it; taken: share of requests that find prompts ahead; single: where one prompt at a time describes
     it; working: share of requests that find a step running; since: prompts that come, on average, while one waits and
@@ -285,10 +283,10 @@ def _batches(lane: Lane, marginal: Floats, rate: Floats, servers: Floats, shape:
     found = batch_queue(rate, servers, alone_ms=own, each_ms=each, full_ms=full, most=most)
     if len(rows) == shape[0]:
         return found
-    whole = {f.name: np.zeros(shape) for f in fields(Batched)}
-    for name, column in whole.items():
-        column[rows] = getattr(found, name)
-    return Batched(**whole)
+    whole = [np.zeros(shape) for _ in Batched.__struct_fields__]
+    for column, part in zip(whole, structs.astuple(found), strict=True):
+        column[rows] = part
+    return Batched(*whole)
 
 
 def _first_token(lane: Lane, steps: Steps, queue: _Queue, rate: Floats, servers: Floats) -> FirstToken:

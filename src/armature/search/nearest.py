@@ -7,9 +7,10 @@ factor, a lower load; and, where none of these is enough alone, the pick's own t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 
+import msgspec
 import numpy as np
 
 from armature.errors import ArmatureError
@@ -80,8 +81,7 @@ def round_down(value: float) -> float:
     return float(Context(prec=3, rounding=ROUND_FLOOR).create_decimal_from_float(value))
 
 
-@dataclass(frozen=True, slots=True)
-class _Seek:
+class _Seek(msgspec.Struct, frozen=True):
     """A sweep whose pick misses something, and the search to ask: the whole of it, or for its pick alone."""
 
     swept: Swept

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import msgspec
 import numpy as np
 
 from armature.hardware.inventory import Pool
@@ -72,8 +73,7 @@ class Engine:
         return max(1, min(MAX_BATCH, self.fit.max_sequences // self.parallelism.pp))
 
 
-@dataclass(frozen=True, slots=True)
-class AggCurve:
+class AggCurve(msgspec.Struct, frozen=True):
     """An aggregated worker over `batch`.
 
     prefill_ms: a request's time to its first token, which includes waiting where prefill bounds the worker; service_ms:

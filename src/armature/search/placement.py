@@ -6,9 +6,9 @@ Workers of up to a node share nodes; a wider one takes whole nodes. Counts are e
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import lru_cache
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -20,8 +20,7 @@ __all__ = ["Counts", "Slots", "count_grid", "pair_counts", "worker_counts", "wor
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Slots:
+class Slots(msgspec.Struct, frozen=True):
     """How many workers fit a pool: `full` whole nodes of `size` GPUs and one part node of `rest` GPUs."""
 
     full: int
@@ -55,8 +54,7 @@ class Slots:
         return np.asarray((in_rest * big <= self.rest) & (small_count <= free))
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
+class Counts(msgspec.Struct, frozen=True):
     """Every placeable pair of counts of two kinds of worker, one per row. gpus: of both; in_node: whether one node
     holds them all."""
 

@@ -6,7 +6,8 @@ Steps: each target 10 % looser, one GPU more and one fewer in each pool, the loa
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+
+import msgspec
 
 from armature.errors import ArmatureError
 from armature.search.candidates import Swept
@@ -21,8 +22,7 @@ __all__ = ["STEP", "relaxations"]
 STEP = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class _Step:
+class _Step(msgspec.Struct, frozen=True):
     """One thing different; fields as in `Relaxation`."""
 
     what: str

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
+from msgspec import structs
 
 from armature.perf.estimate import Floats
 from armature.search.known import joined_lanes
@@ -57,11 +58,13 @@ class Spots:
         if self.split and self.itl_ms is not None:
             later = decoding_only(self.itl_ms, self.slope_ms, self.decoders, self.in_flight)
         elif self.itl_ms is not None:
-            later = replace(later, mean_ms=self.itl_ms, base_ms=np.minimum(later.base_ms, self.itl_ms))
+            later = structs.replace(
+                later, mean_ms=self.itl_ms, base_ms=np.minimum(later.base_ms, self.itl_ms)
+            )
         if self.ttft_ms is not None:
             own = np.minimum(first.own_ms, self.ttft_ms)
-            first = replace(first, own_ms=own, delay_ms=self.ttft_ms - own)
-        return Load(replace(first, own_ms=first.own_ms + self.host_ms), later)
+            first = structs.replace(first, own_ms=own, delay_ms=self.ttft_ms - own)
+        return Load(structs.replace(first, own_ms=first.own_ms + self.host_ms), later)
 
 
 def alike(spots: Spots) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -188,8 +189,7 @@ def work_out_usable(surfaces: Sequence[Surface]) -> None:
         surface._means.append((whole[0], whole[1]))
 
 
-@dataclass(frozen=True, slots=True)
-class Sender:
+class Sender(msgspec.Struct, frozen=True):
     """A prefill engine as every layout with it sees it: its index, its steps, and a prompt's KV bytes on each GPU that
     serves it."""
 

@@ -11,9 +11,9 @@ one prompt last used by the same earlier request lie together: a *run*, whose de
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -23,8 +23,7 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
+class Blocks(msgspec.Struct, frozen=True):
     """The blocks of N requests, ready to be looked at: of each the numbers that occur more than once in the trace,
     which alone can be found again; how many of those come before its first other block; and how many different ones it
     has in all, its answer's included."""
@@ -50,8 +49,7 @@ def blocks_of(block_ids: Ints, block_ends: Ints, answer_blocks: Floats) -> Block
     return Blocks(repeated, (first_other - ends[:-1]).tolist(), used.tolist())
 
 
-@dataclass(frozen=True, slots=True)
-class Reuse:
+class Reuse(msgspec.Struct, frozen=True):
     """Runs of blocks seen before: columns over R runs, in order of request and position.
 
     request: whose prompt it is part of; depth: blocks used since the first of the run was; length: in blocks. count:

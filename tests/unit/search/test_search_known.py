@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from search_ask import question
-from search_fakes import FormulaEstimator, pool
+from search_fakes import FormulaEstimator, moe_facts, pool
 
 from armature.perf.choose import AutoEstimator
 from armature.perf.estimate import EngineSpec
 from armature.search import rapid
+from armature.search.considered import surfaces
 from armature.search.engines import engines_for
 from armature.search.known import Known
 from armature.search.rapid import profile_of, sweep
 from armature.search.relax import relaxations
+from armature.search.surface import work_out_usable
 from armature.search.vary import Ask, pick_of
 
 TARGETS = {"ttft_ms": 900.0, "itl_ms": 20.0}
@@ -104,3 +107,33 @@ def test_contenders_are_few():
     asked = question(pool(8), sla=TARGETS)
     ask = Ask(FormulaEstimator())
     assert len(ask.contenders(asked).points) < len(ask(asked).points) / 10
+
+
+@pytest.mark.parametrize("isl", [500, 6000, 12000])
+def test_surfaces_worked_out_together_are_as_each_alone_is(isl):
+    """And where they are usable, as the whole of each is: of lanes that step alone and of ranks that step together."""
+    asked = question(facts=moe_facts(), backends=("vllm", "sglang"), isl=isl, osl=150)
+    engines = engines_for(asked, FormulaEstimator())
+    several = list(surfaces(asked, engines))
+    work_out_usable(several)
+    for together, alone, whole in zip(
+        several, surfaces(asked, engines), surfaces(asked, engines), strict=True
+    ):
+        usable = whole.usable
+        assert usable.any() and not usable.all()
+        for of_several, of_one, of_all in zip(
+            together.usable_means(), alone.usable_means(), whole.means(), strict=True
+        ):
+            np.testing.assert_allclose(of_several, of_one, rtol=1e-12)
+            np.testing.assert_allclose(of_several[usable], of_all[usable], rtol=1e-12)
+
+
+@pytest.mark.parametrize("isl", [500, 6000, 12000])
+def test_percentiles_do_not_depend_on_what_else_is_kept(isl):
+    asked = question(facts=moe_facts(), backends=("vllm", "sglang"), isl=isl, osl=150, request_rate=4.0)
+    swept = sweep(asked, engines_for(asked, FormulaEstimator()))
+    rows = list(range(0, len(swept.points), max(1, len(swept.points) // 40)))
+    for row, kept in zip(rows, swept.candidates(rows), strict=True):
+        (alone,) = swept.candidates([row])
+        for name in ("ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms"):
+            assert getattr(kept, name).value == pytest.approx(getattr(alone, name).value, rel=1e-9)

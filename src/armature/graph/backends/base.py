@@ -10,14 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import msgspec
+
 from armature.perf.steptable import StepTable
 from armature.search.profile import Group
 
 __all__ = ["Backend", "EngineAsk", "EngineContainer", "flag_list", "graph_batches"]
 
 
-@dataclass(frozen=True, slots=True)
-class EngineAsk:
+class EngineAsk(msgspec.Struct, frozen=True):
     """One group of workers to write down.
 
     model_path: what the engine loads (a hub id or a directory). max_model_len: tokens of the longest request.

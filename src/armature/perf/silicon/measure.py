@@ -14,10 +14,10 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise, product
 
+import msgspec
 import numpy as np
 
 from armature.perf.estimate import Band, EngineSpec, Floats, Source
@@ -68,16 +68,14 @@ _MOST_ADDED = 64
 _KEPT_ATTENTIONS = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Ask:
+class Ask(msgspec.Struct, frozen=True):
     """What the library was asked for beside the engine: how experts' tokens travel, and its overrides by name."""
 
     exchange: Exchange
     modes: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
-class Attention:
+class Attention(msgspec.Struct, frozen=True):
     """What the tokens before a step add to it, in ms: cached (rows CONTEXT_BATCHES, columns CONTEXTS), to a decode step
     of empty contexts; prior (rows CHUNKS, columns PRIORS), to a chunk that begins its prompt."""
 
@@ -110,8 +108,7 @@ class Attentions:
         return found
 
 
-@dataclass(frozen=True, slots=True)
-class Samples:
+class Samples(msgspec.Struct, frozen=True):
     """What the library says, in ms: prefill over `tokens`; prior_extra, what a chunk (CHUNKS) costs more after PRIORS
     tokens of its prompt; decode over `batch` and CONTEXTS. tokens, batch: TOKENS and BATCHES, and nodes between where
     a straight line would be off by more than `STRAIGHT`."""
