@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from armature.perf.estimate import Floats
-from armature.search.operating import CHUNK_TOKENS, Engine
+from armature.search.operating import Engine
 from armature.search.path import GOLDEN, Pace, Path, added_behind, lane_service, settled
-from armature.search.traced import prompt_ms
+from armature.search.traced import Prompts
 from armature.workload.requests import Requests
 
 __all__ = ["closed_agg_path", "closed_split_path"]
@@ -85,9 +85,9 @@ class _Events:
         if end is not None:
             self.push(*end, lane, at.version)
 
-    def pop(self) -> tuple[float, int, int]:
-        """(when, request, its lane: -1 when the end was certain)."""
-        while True:
+    def pop(self) -> tuple[float, int, int] | None:
+        """(when, request, its lane: -1 when the end was certain); None when nothing is left."""
+        while self.heap:
             when, _, request, lane, version = heappop(self.heap)
             if lane < 0:
                 return when, request, -1
@@ -97,13 +97,16 @@ class _Events:
                 heappop(at.ends)
                 self.expect(lane)
                 return when, request, lane
+        return None
 
 
-def closed_agg_path(engine: Engine, requests: Requests, servers: int, in_flight: int) -> Path:
+def closed_agg_path(
+    engine: Engine, requests: Requests, servers: int, in_flight: int, prompts: Prompts | None = None
+) -> Path:
     """Latencies and rate of aggregated lanes, `servers` of them, with `in_flight` requests in all."""
     some = _followed(requests, in_flight)
     followed = len(some)
-    cost, new = prompt_ms(engine.times, requests, servers, engine.fit.kv_room_tokens, CHUNK_TOKENS)
+    cost, new = (prompts or Prompts.of(engine, requests)).ms(servers)
     pace = Pace.of(engine, requests)
     chunks, service = lane_service(engine, requests, cost, new, in_flight / servers, pace)
     chunks, service, new = chunks[some], service[some], new[some]
@@ -114,8 +117,8 @@ def closed_agg_path(engine: Engine, requests: Requests, servers: int, in_flight:
     arrive, finish, last, rest = np.zeros((4, followed))
     for k in range(followed):
         now, came = 0.0, -1
-        if k >= in_flight:
-            now, ended, came = events.pop()
+        if k >= in_flight and (event := events.pop()):
+            now, ended, came = event
             last[ended] = now
         mine = k % servers
         lane = lanes[mine]
@@ -130,13 +133,14 @@ def closed_agg_path(engine: Engine, requests: Requests, servers: int, in_flight:
         else:
             events.push(lane.at_ms, k)
         events.expect(mine)
-    while events.heap and any(lane.ends for lane in lanes):
-        now, ended, _ = events.pop()
+    while event := events.pop():
+        now, ended, _ = event
         last[ended] = now
     ttft = finish - arrive + rest
-    for mine in range(servers):
+    for mine in range(min(servers, followed)):
         own = slice(mine, None, servers)
-        ttft[own] += added_behind(arrive[own], service[own], finish[own], new[own])
+        one = np.zeros(len(arrive[own]), dtype=np.int64)
+        ttft[own] += added_behind(arrive[own], service[own], finish[own], new[own], one)
     return _outcome(arrive, ttft, (last - finish) / np.maximum(tokens, 1.0), tokens, in_flight)
 
 
@@ -148,11 +152,12 @@ def closed_split_path(
     decoders: int,
     transfer_ms_per_token: float,
     in_flight: int,
+    prompts: Prompts | None = None,
 ) -> Path:
     """Latencies and rate of `servers` prefill ranks and `decoders` lanes, `in_flight` requests in all."""
     some = _followed(requests, in_flight)
     followed = len(some)
-    cost, _ = prompt_ms(prefill.times, requests, servers, prefill.fit.kv_room_tokens, CHUNK_TOKENS)
+    cost, _ = (prompts or Prompts.of(prefill, requests)).ms(servers)
     tokens = np.asarray(requests.osl[some] - 1.0, dtype=np.float64)
     cost_ms, owed = cost[some].tolist(), tokens.tolist()
     moved = (transfer_ms_per_token * requests.isl[some]).tolist()
@@ -171,8 +176,8 @@ def closed_split_path(
 
     while k < min(in_flight, followed):
         send(0.0)
-    while events.heap:
-        now, request, came = events.pop()
+    while event := events.pop():
+        now, request, came = event
         if came < 0 and owed[request] and not decoding[request]:
             decoding[request] = True
             lane = lanes[joined % decoders]

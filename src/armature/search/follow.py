@@ -1,0 +1,108 @@
+"""The requests of a trace on the layouts where it matters: those that may be the pick, and those that are shown.
+
+A trace takes milliseconds on each of thousands of layouts. Most cannot be the pick, whatever bursts do: others carry the
+load on fewer GPUs, or a prompt alone takes longer than the target. Points are of means (`sweep`) until they are followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from armature.perf.lattice import distinct
+from armature.search.pick import best_first
+from armature.search.surface import MakeSurface
+from armature.search.sweep import Points
+from armature.workload.requests import Requests
+from armature.workload.shape import Sla, Workload
+
+__all__ = ["followed", "followed_to_the_pick", "is_traced"]
+
+Rows = npt.NDArray[np.intp]
+Keep = Callable[[Points], Sequence[int] | Rows]
+AT_ONCE = 16
+"""Layouts that are followed before the best is asked for again."""
+
+
+def is_traced(workload: Workload) -> bool:
+    """Whether the workload is a trace under a load; without a load it counts by its means."""
+    return workload.requests is not None and (
+        workload.request_rate is not None or workload.concurrency is not None
+    )
+
+
+def followed(points: Points, makers: Sequence[MakeSurface], workload: Workload, rows: Rows) -> Points:
+    """The points, `rows` of them with the latencies of the trace's own requests, arriving at each point's rate, or with
+    as many in flight as each point has. makers: of the points' surfaces, by number."""
+    requests = workload.requests
+    if requests is None or points.surface is None or points.layout is None or points.traced is None:
+        return points
+    columns = points.rate, points.concurrency, points.ttft_ms, points.itl_ms, points.e2e_ms, points.traced
+    rate, concurrency, ttft, itl, e2e, traced = (column.copy() for column in columns)
+    scaled: dict[float, Requests] = {}
+    for number in distinct(points.surface[rows]):
+        surface = makers[number]()
+        for row in rows[points.surface[rows] == number].tolist():
+            layout, batch = int(points.layout[row]), float(points.batch[row])
+            if workload.request_rate is None:
+                asked = workload.concurrency if points.served[row] >= 1.0 else concurrency[row]
+                concurrency[row] = closed = max(1, round(float(asked or 1.0)))
+                path = surface.path_of(layout, requests, batch, closed)
+            else:
+                comes = _exactly(float(rate[row]), workload.request_rate)
+                if comes not in scaled:
+                    scaled[comes] = requests.scaled(comes) if comes > 0 else requests
+                path = surface.path_of(layout, scaled[comes], batch)
+            if path is None:
+                continue
+            figures = path.figures
+            traced[row] = figures[1], figures[2], figures[4], figures[5]
+            ttft[row], itl[row] = figures[0], figures[3] or itl[row]
+            e2e[row] = ttft[row] + max(workload.osl - 1, 0) * itl[row]
+            rate[row] = rate[row] if path.rate is None else path.rate
+            if workload.request_rate is not None:
+                concurrency[row] = rate[row] * e2e[row] / 1000.0
+    return replace(
+        points, rate=rate, concurrency=concurrency, ttft_ms=ttft, itl_ms=itl, e2e_ms=e2e, traced=traced
+    )
+
+
+def followed_to_the_pick(
+    points: Points, makers: Sequence[MakeSurface], workload: Workload, sla: Sla, shown: Keep | None = None
+) -> Points:
+    """The points, with what may be the pick followed, and `shown`, rows of points, until all of them are.
+
+    A layout that is not followed may be no better than its prompts and steps alone; the best of all, were each as good
+    as that, is followed until it is one that has been.
+    """
+    if not is_traced(workload):
+        return points
+    while True:
+        best = best_first(_at_best(points, workload), workload, sla)
+        known = _known(points)[best]
+        rows = best[: int(known.argmax()) if known.any() else len(best)][:AT_ONCE]
+        if not len(rows) and shown is not None:
+            kept = np.asarray(shown(points), dtype=np.intp)
+            rows = kept[~_known(points)[kept]]
+        if not len(rows):
+            return points
+        points = followed(points, makers, workload, rows)
+
+
+def _known(points: Points) -> npt.NDArray[np.bool_]:
+    return np.zeros(len(points), dtype=np.bool_) if points.traced is None else points.traced[:, 0] > 0.0
+
+
+def _at_best(points: Points, workload: Workload) -> Points:
+    known = _known(points)
+    ttft = np.where(known, points.ttft_ms, points.unloaded_ttft_ms)
+    itl = np.where(known, points.itl_ms, points.unloaded_itl_ms)
+    return replace(points, ttft_ms=ttft, itl_ms=itl, e2e_ms=ttft + max(workload.osl - 1, 0) * itl)
+
+
+def _exactly(rate: float, asked: float) -> float:
+    """The asked rate, where a point is at it but for rounding: then layouts share what the requests cost."""
+    return asked if abs(rate / asked - 1.0) < 1e-9 else rate
