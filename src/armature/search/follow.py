@@ -1,7 +1,8 @@
 """The requests of a trace on the layouts where it matters: those that may be the pick, and those that are shown.
 
-A trace takes milliseconds on each of thousands of layouts. Most cannot be the pick, whatever bursts do: others carry the
-load on fewer GPUs, or a prompt alone takes longer than the target. Points are of means (`sweep`) until they are followed.
+A trace takes milliseconds on each of thousands of layouts. Most cannot be the pick, whatever bursts do: others carry
+the load on fewer GPUs, or a prompt alone takes longer than the target. Points are of means (`sweep`) until they are
+followed.
 """
 
 from __future__ import annotations
