@@ -24,8 +24,6 @@ __all__ = ["followed", "followed_to_the_pick", "is_traced"]
 
 Rows = npt.NDArray[np.intp]
 Keep = Callable[[Points], Sequence[int] | Rows]
-AT_ONCE = 16
-"""Layouts that are followed before the best is asked for again."""
 
 
 def is_traced(workload: Workload) -> bool:
@@ -43,7 +41,6 @@ def followed(points: Points, makers: Sequence[MakeSurface], workload: Workload, 
         return points
     columns = points.rate, points.concurrency, points.ttft_ms, points.itl_ms, points.e2e_ms, points.traced
     rate, concurrency, ttft, itl, e2e, traced = (column.copy() for column in columns)
-    scaled: dict[float, Requests] = {}
     for number in distinct(points.surface[rows]):
         surface = makers[number]()
         for row in rows[points.surface[rows] == number].tolist():
@@ -53,10 +50,11 @@ def followed(points: Points, makers: Sequence[MakeSurface], workload: Workload, 
                 concurrency[row] = closed = max(1, round(float(asked or 1.0)))
                 path = surface.path_of(layout, requests, batch, closed)
             else:
-                comes = _exactly(float(rate[row]), workload.request_rate)
-                if comes not in scaled:
-                    scaled[comes] = requests.scaled(comes) if comes > 0 else requests
-                path = surface.path_of(layout, scaled[comes], batch)
+                comes = float(rate[row])
+                if not _equal(comes, requests.rate_per_s):
+                    path = surface.path_of(layout, requests.scaled(comes), batch)
+                else:  # layouts share what the requests cost
+                    path = surface.path_of(layout, requests, batch)
             if path is None:
                 continue
             figures = path.figures
@@ -83,14 +81,17 @@ def followed_to_the_pick(
         return points
     while True:
         best = best_first(_at_best(points, workload), workload, sla)
-        known = _known(points)[best]
-        rows = best[: int(known.argmax()) if known.any() else len(best)][:AT_ONCE]
-        if not len(rows) and shown is not None:
+        rows = best[:1]
+        if len(rows) and not _known(points)[rows[0]]:
+            points = followed(points, makers, workload, rows)
+            continue
+        if shown is not None:
             kept = np.asarray(shown(points), dtype=np.intp)
             rows = kept[~_known(points)[kept]]
-        if not len(rows):
-            return points
-        points = followed(points, makers, workload, rows)
+            if len(rows):
+                points = followed(points, makers, workload, rows)
+                continue
+        return points
 
 
 def _known(points: Points) -> npt.NDArray[np.bool_]:
@@ -104,6 +105,5 @@ def _at_best(points: Points, workload: Workload) -> Points:
     return replace(points, ttft_ms=ttft, itl_ms=itl, e2e_ms=ttft + max(workload.osl - 1, 0) * itl)
 
 
-def _exactly(rate: float, asked: float) -> float:
-    """The asked rate, where a point is at it but for rounding: then layouts share what the requests cost."""
-    return asked if abs(rate / asked - 1.0) < 1e-9 else rate
+def _equal(rate: float, other: float) -> bool:
+    return abs(rate - other) <= 1e-9 * other
