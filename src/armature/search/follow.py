@@ -79,6 +79,7 @@ def followed_to_the_pick(
     """
     if not is_traced(workload):
         return points
+    compared = False
     while True:
         best = best_first(_at_best(points, workload), workload, sla)
         rows = best[:1]
@@ -89,13 +90,28 @@ def followed_to_the_pick(
             kept = np.asarray(shown(points), dtype=np.intp)
             rows = kept[~_known(points)[kept]]
             if len(rows):
-                points = followed(points, makers, workload, rows)
+                means, points = points, followed(points, makers, workload, rows)
+                points = points if compared else _as_those(points, means, rows, workload)
+                compared = True
                 continue
         return points
 
 
 def _known(points: Points) -> npt.NDArray[np.bool_]:
     return np.zeros(len(points), dtype=np.bool_) if points.traced is None else points.traced[:, 0] > 0.0
+
+
+def _as_those(points: Points, means: Points, rows: Rows, workload: Workload) -> Points:
+    """The points, those that are not followed as far from their means as `rows` are in the median: aggregated or not,
+    carrying the load or not."""
+    known, kind = _known(points), 2 * (points.prefill >= 0) + (points.served >= 1.0)
+    ttft, itl, rate = points.ttft_ms.copy(), points.itl_ms.copy(), points.rate.copy()
+    for each in distinct(kind[rows]):
+        alike, others = rows[kind[rows] == each], ~known & (kind == each)
+        for values, before in ((ttft, means.ttft_ms), (itl, means.itl_ms), (rate, means.rate)):
+            values[others] *= np.median(values[alike] / before[alike])
+    e2e = ttft + max(workload.osl - 1, 0) * itl
+    return replace(points, ttft_ms=ttft, itl_ms=itl, e2e_ms=e2e, rate=rate)
 
 
 def _at_best(points: Points, workload: Workload) -> Points:

@@ -43,6 +43,8 @@ Rows = npt.NDArray[np.intp]
 ROUNDS = 4
 WARM_UP = 0.1
 """Share of the requests left out at the beginning: the deployment is still filling up."""
+IDLE_MS = 1e-3
+"""A wait that is no longer is rounding: nobody was there."""
 GOLDEN = 0.6180339887498949
 """Its multiples, modulo 1, stand for moments within a step: spread evenly, and the same every time."""
 
@@ -107,7 +109,7 @@ def agg_path(
     t = t + lane * _apart(t, s, owed, pace)
     finish = _finish(t, s)
     last, step = _decoded(finish, s, chunks[order], owed, lane, pace, in_flight)
-    idle = finish - s - t <= 0.0
+    idle = finish - s - t <= IDLE_MS
     moment = np.modf(order // servers * GOLDEN)[0]
     ttft, itl = np.zeros(len(requests)), np.zeros(len(requests))
     behind = added_behind(t, s, finish, computed, lane)
@@ -206,7 +208,7 @@ def _finish(arrive: Floats, service: Floats) -> Floats:
 def added_behind(arrive: Floats, service: Floats, finish: Floats, new: Floats, lane: Ints) -> Floats:
     """What prompts that came later, but before a prompt's last step began, add to that step: up to its chunk."""
     total = np.cumsum(new)
-    starts = np.where(finish - service - arrive <= 0.0, total - new, 0.0)
+    starts = np.where(finish - service - arrive <= IDLE_MS, total - new, 0.0)
     position = total - np.maximum.accumulate(starts)
     spare = -position % CHUNK_TOKENS
     in_last = np.minimum(new, CHUNK_TOKENS - spare)
