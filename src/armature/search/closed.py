@@ -32,8 +32,8 @@ class _Lanes:
     """Requests that decode together, in lanes with a clock of steps each.
 
     ends: a heap for each lane of (steps on its clock, request); at_ms, steps: the moment to which a lane is known, and
-    its clock then; due_ms: its next end, if no prompt comes before; certain: a heap of (when, request) of what no prompt
-    can delay any more.
+    its clock then; due_ms: its next end, if no prompt comes before; certain: a heap of (when, request) of what no
+    prompt can delay any more.
     """
 
     __slots__ = ("at_ms", "certain", "due_ms", "ends", "pace", "steps")
@@ -69,16 +69,18 @@ class _Lanes:
 
     def pop(self) -> tuple[float, int, int] | None:
         """(when, request, its lane: -1 when it was certain) of what happens next; None when nothing is left."""
-        when = min(self.due_ms)
-        if self.certain and self.certain[0][0] <= when:
-            return *heappop(self.certain), -1
+        due_ms, certain = self.due_ms, self.certain
+        when = min(due_ms)
+        if certain and certain[0][0] <= when:
+            when, request = heappop(certain)
+            return when, request, -1
         if when == inf:
             return None
-        lane = self.due_ms.index(when)
+        lane = due_ms.index(when)
         ends = self.ends[lane]
         steps, request = heappop(ends)
         self.steps[lane], self.at_ms[lane] = steps, when
-        self.due_ms[lane] = when + max(ends[0][0] - steps, 0.0) * self.pace[len(ends)] if ends else inf
+        due_ms[lane] = when + max(ends[0][0] - steps, 0.0) * self.pace[len(ends)] if ends else inf
         return when, request, lane
 
 

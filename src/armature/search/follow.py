@@ -17,7 +17,6 @@ from armature.perf.lattice import distinct
 from armature.search.pick import best_first
 from armature.search.surface import MakeSurface
 from armature.search.sweep import Points
-from armature.workload.requests import Requests
 from armature.workload.shape import Sla, Workload
 
 __all__ = ["followed", "followed_to_the_pick", "is_traced"]

@@ -157,8 +157,8 @@ def split_path(
     order = np.argsort(first_ms, kind="stable")
     order, lane = _dealt(order[tokens[order] > 0], lanes)
     if len(order):
-        moved, owed = transfer_ms_per_token * requests.isl[order], tokens[order]
-        begin = first_ms[order]
+        moved = np.asarray(transfer_ms_per_token * requests.isl[order], dtype=np.float64)
+        begin, owed = first_ms[order], tokens[order]
         begin = begin + lane * _apart(begin, moved, owed + 2.0, pace)
         itl[order] = (_joined(begin, moved, owed, lane, pace) - begin) / owed
     return settled(first_ms - arrive, itl, tokens, int(WARM_UP * len(itl)))
