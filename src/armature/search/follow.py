@@ -23,6 +23,8 @@ __all__ = ["followed", "followed_to_the_pick", "is_traced"]
 
 Rows = npt.NDArray[np.intp]
 Keep = Callable[[Points], Sequence[int] | Rows]
+AFTER_WARM_UP = 0.8
+"""No less than this share of the mean prompt's time is that of the prompts after the first tenth, which is left out."""
 
 
 def is_traced(workload: Workload) -> bool:
@@ -115,7 +117,7 @@ def _as_those(points: Points, means: Points, rows: Rows, workload: Workload) -> 
 
 def _at_best(points: Points, workload: Workload) -> Points:
     known = _known(points)
-    ttft = np.where(known, points.ttft_ms, points.unloaded_ttft_ms)
+    ttft = np.where(known, points.ttft_ms, AFTER_WARM_UP * points.unloaded_ttft_ms)
     itl = np.where(known, points.itl_ms, points.unloaded_itl_ms)
     return replace(points, ttft_ms=ttft, itl_ms=itl, e2e_ms=ttft + max(workload.osl - 1, 0) * itl)
 
