@@ -81,7 +81,6 @@ def test_equal_prompts_do_not_vary_and_numbers_of_servers_between_nodes_lie_betw
     assert found.cv2 == pytest.approx([0, 0, 0]) and found.mean_ms == pytest.approx(
         [alone_ms(1000, 0)] * 3, rel=0.02
     )
-    four, five, six = prompt_costs(
-        TIMES, requests_of(CONVERSATIONS), np.array([4, 5, 6]), 4e6, CHUNK
-    ).new_tokens
+    counts = np.array([4, 5, 6])
+    four, five, six = Prompts(TIMES, requests_of(CONVERSATIONS), 4e6, CHUNK).costs(counts).new_tokens
     assert four <= five <= six
