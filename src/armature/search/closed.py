@@ -10,15 +10,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from heapq import heappop, heappush
-from itertools import count
+from math import inf
 
 import numpy as np
 import numpy.typing as npt
 
 from armature.perf.estimate import Floats
-from armature.search.operating import CHUNK_TOKENS, Engine
+from armature.search.operating import Engine
 from armature.search.path import GOLDEN, Pace, Path, added_behind, lane_service, settled
-from armature.search.traced import prompt_ms
+from armature.search.traced import Prompts
 from armature.workload.requests import Requests
 
 __all__ = ["closed_agg_path", "closed_split_path"]
@@ -28,116 +28,101 @@ MOST_REQUESTS = 5000
 more."""
 
 
-class _Lane:
-    """Requests that decode together, by a clock of steps. at_ms, steps: the moment to which it is known."""
+class _Lanes:
+    """Requests that decode together, in lanes with a clock of steps each.
 
-    __slots__ = ("at_ms", "ends", "pace", "steps", "version")
+    ends: a heap for each lane of (steps on its clock, request); at_ms, steps: the moment to which a lane is known, and
+    its clock then; due_ms: its next end, if no prompt comes before; certain: a heap of (when, request) of what no
+    prompt can delay any more.
+    """
 
-    def __init__(self, pace: list[float]) -> None:
+    __slots__ = ("at_ms", "certain", "due_ms", "ends", "pace", "steps")
+
+    def __init__(self, lanes: int, pace: list[float]) -> None:
         self.pace = pace
-        self.at_ms = self.steps = 0.0
-        self.ends: list[tuple[float, int]] = []
-        self.version = 0
+        self.at_ms, self.steps = [0.0] * lanes, [0.0] * lanes
+        self.due_ms = [inf] * lanes
+        self.ends: list[list[tuple[float, int]]] = [[] for _ in range(lanes)]
+        self.certain: list[tuple[float, int]] = []
 
-    @property
-    def step_ms(self) -> float:
-        return self.pace[len(self.ends)]
+    def advance(self, lane: int, now_ms: float) -> None:
+        elapsed = now_ms - self.at_ms[lane]
+        if elapsed > 0.0:
+            self.steps[lane] += elapsed / self.pace[len(self.ends[lane])]
+            self.at_ms[lane] = now_ms
 
-    def advance(self, now_ms: float) -> None:
-        if now_ms > self.at_ms:
-            self.steps += (now_ms - self.at_ms) / self.step_ms
-            self.at_ms = now_ms
+    def join(self, lane: int, request: int, tokens: float) -> None:
+        """Decodes from now on, for so many steps."""
+        ends, at, steps = self.ends[lane], self.at_ms[lane], self.steps[lane]
+        heappush(ends, (steps + tokens, request))
+        self.due_ms[lane] = at + max(ends[0][0] - steps, 0.0) * self.pace[len(ends)]
 
-    def compute(self, service_ms: float, chunks: float) -> list[tuple[float, int]]:
-        """A prompt in the next `chunks` steps; (when, request) of those that end meanwhile."""
-        ended = []
-        while self.ends and self.ends[0][0] <= self.steps + chunks:
-            steps, request = heappop(self.ends)
-            ended.append((self.at_ms + max(steps - self.steps, 0.0) / chunks * service_ms, request))
-        self.at_ms += service_ms
-        self.steps += chunks
-        return ended
+    def compute(self, lane: int, service_ms: float, chunks: float) -> None:
+        """A prompt in the next `chunks` steps; requests that end meanwhile do so for certain."""
+        ends, at, steps = self.ends[lane], self.at_ms[lane], self.steps[lane]
+        while ends and ends[0][0] <= steps + chunks:
+            end, request = heappop(ends)
+            heappush(self.certain, (at + max(end - steps, 0.0) / chunks * service_ms, request))
+        self.at_ms[lane] = at = at + service_ms
+        self.steps[lane] = steps = steps + chunks
+        self.due_ms[lane] = at + max(ends[0][0] - steps, 0.0) * self.pace[len(ends)] if ends else inf
 
-    def next_end(self) -> tuple[float, int] | None:
-        """(when, request) of the next end, if no prompt comes before."""
-        if not self.ends:
+    def pop(self) -> tuple[float, int, int] | None:
+        """(when, request, its lane: -1 when it was certain) of what happens next; None when nothing is left."""
+        due_ms, certain = self.due_ms, self.certain
+        when = min(due_ms)
+        if certain and certain[0][0] <= when:
+            when, request = heappop(certain)
+            return when, request, -1
+        if when == inf:
             return None
-        steps, request = self.ends[0]
-        return self.at_ms + max(steps - self.steps, 0.0) * self.step_ms, request
+        lane = due_ms.index(when)
+        ends = self.ends[lane]
+        steps, request = heappop(ends)
+        self.steps[lane], self.at_ms[lane] = steps, when
+        due_ms[lane] = when + max(ends[0][0] - steps, 0.0) * self.pace[len(ends)] if ends else inf
+        return when, request, lane
 
 
-class _Events:
-    """What happens next, in order of time: ends that are certain, and those that a prompt may still delay."""
-
-    def __init__(self, lanes: list[_Lane]) -> None:
-        self.lanes = lanes
-        self.heap: list[tuple[float, int, int, int, int]] = []
-        self.order = count()
-
-    def push(self, when: float, request: int, lane: int = -1, version: int = 0) -> None:
-        heappush(self.heap, (when, next(self.order), request, lane, version))
-
-    def expect(self, lane: int) -> None:
-        """The lane's next end, in place of what was expected of it."""
-        at = self.lanes[lane]
-        at.version += 1
-        end = at.next_end()
-        if end is not None:
-            self.push(*end, lane, at.version)
-
-    def pop(self) -> tuple[float, int, int]:
-        """(when, request, its lane: -1 when the end was certain)."""
-        while True:
-            when, _, request, lane, version = heappop(self.heap)
-            if lane < 0:
-                return when, request, -1
-            at = self.lanes[lane]
-            if version == at.version:
-                at.steps, at.at_ms = at.ends[0][0], when
-                heappop(at.ends)
-                self.expect(lane)
-                return when, request, lane
-
-
-def closed_agg_path(engine: Engine, requests: Requests, servers: int, in_flight: int) -> Path:
+def closed_agg_path(
+    engine: Engine, requests: Requests, servers: int, in_flight: int, prompts: Prompts | None = None
+) -> Path:
     """Latencies and rate of aggregated lanes, `servers` of them, with `in_flight` requests in all."""
     some = _followed(requests, in_flight)
     followed = len(some)
-    cost, new = prompt_ms(engine.times, requests, servers, engine.fit.kv_room_tokens, CHUNK_TOKENS)
+    cost, new = (prompts or Prompts.of(engine, requests)).ms(servers)
     pace = Pace.of(engine, requests)
     chunks, service = lane_service(engine, requests, cost, new, in_flight / servers, pace)
     chunks, service, new = chunks[some], service[some], new[some]
     tokens = np.asarray(requests.osl[some] - 1.0, dtype=np.float64)
-    service_ms, steps, owed = service.tolist(), chunks.tolist(), tokens.tolist()
-    lanes = [_Lane(pace.by_number(in_flight)) for _ in range(servers)]
-    events = _Events(lanes)
-    arrive, finish, last, rest = np.zeros((4, followed))
-    for k in range(followed):
+    lanes = _Lanes(servers, pace.by_number(in_flight))
+    arrive, finish, last, rest = ([0.0] * followed for _ in range(4))
+    asked = zip(service.tolist(), chunks.tolist(), tokens.tolist(), strict=True)
+    for k, (service_ms, steps, owed) in enumerate(asked):
         now, came = 0.0, -1
-        if k >= in_flight:
-            now, ended, came = events.pop()
+        if k >= in_flight and (event := lanes.pop()):
+            now, ended, came = event
             last[ended] = now
         mine = k % servers
-        lane = lanes[mine]
-        if lane.at_ms <= now and came != mine:  # comes within a step
-            rest[k] = k * GOLDEN % 1.0 * lane.step_ms if lane.ends else 0.0
-        lane.advance(now)
-        for when, request in lane.compute(service_ms[k], steps[k]):
-            events.push(when, request)
-        arrive[k], finish[k] = now, lane.at_ms
-        if owed[k]:
-            heappush(lane.ends, (lane.steps + owed[k], k))
+        if came != mine and lanes.ends[mine] and lanes.at_ms[mine] <= now:  # comes within a step
+            rest[k] = k * GOLDEN % 1.0 * lanes.pace[len(lanes.ends[mine])]
+        lanes.advance(mine, now)
+        lanes.compute(mine, service_ms, steps)
+        arrive[k], finish[k] = now, lanes.at_ms[mine]
+        if owed:
+            lanes.join(mine, k, owed)
         else:
-            events.push(lane.at_ms, k)
-        events.expect(mine)
-    while events.heap and any(lane.ends for lane in lanes):
-        now, ended, _ = events.pop()
+            heappush(lanes.certain, (finish[k], k))
+    while event := lanes.pop():
+        now, ended, _ = event
         last[ended] = now
-    ttft = finish - arrive + rest
-    for mine in range(servers):
+    came_ms, first_ms, last_ms = np.array(arrive), np.array(finish), np.array(last)
+    ttft = first_ms - came_ms + np.array(rest)
+    for mine in range(min(servers, followed)):
         own = slice(mine, None, servers)
-        ttft[own] += added_behind(arrive[own], service[own], finish[own], new[own])
-    return _outcome(arrive, ttft, (last - finish) / np.maximum(tokens, 1.0), tokens, in_flight)
+        one = np.zeros(len(ttft[own]), dtype=np.int64)
+        ttft[own] += added_behind(came_ms[own], service[own], first_ms[own], new[own], one)
+    return _outcome(came_ms, ttft, (last_ms - first_ms) / np.maximum(tokens, 1.0), tokens, in_flight)
 
 
 def closed_split_path(
@@ -148,45 +133,43 @@ def closed_split_path(
     decoders: int,
     transfer_ms_per_token: float,
     in_flight: int,
+    prompts: Prompts | None = None,
 ) -> Path:
     """Latencies and rate of `servers` prefill ranks and `decoders` lanes, `in_flight` requests in all."""
     some = _followed(requests, in_flight)
     followed = len(some)
-    cost, _ = prompt_ms(prefill.times, requests, servers, prefill.fit.kv_room_tokens, CHUNK_TOKENS)
+    cost, _ = (prompts or Prompts.of(prefill, requests)).ms(servers)
     tokens = np.asarray(requests.osl[some] - 1.0, dtype=np.float64)
     cost_ms, owed = cost[some].tolist(), tokens.tolist()
     moved = (transfer_ms_per_token * requests.isl[some]).tolist()
-    lanes = [_Lane(Pace.of(decode, requests).by_number(in_flight)) for _ in range(decoders)]
-    events, free, joined = _Events(lanes), [0.0] * servers, 0
-    arrive, finish, last = np.zeros((3, followed))
-    decoding = np.zeros(followed, dtype=np.bool_)
-    k = 0
-
-    def send(now: float) -> None:
-        nonlocal k
-        free[k % servers] = max(free[k % servers], now) + cost_ms[k]
-        arrive[k], finish[k] = now, free[k % servers]
-        events.push(finish[k], k)
-        k += 1
-
-    while k < min(in_flight, followed):
-        send(0.0)
-    while events.heap:
-        now, request, came = events.pop()
-        if came < 0 and owed[request] and not decoding[request]:
-            decoding[request] = True
-            lane = lanes[joined % decoders]
-            lane.advance(now)
-            step = lane.pace[len(lane.ends) + 1]
-            wait = step / 2.0 + max(step, moved[request] + step / 2.0) if lane.ends else moved[request]
-            heappush(lane.ends, (lane.steps + wait / step + owed[request], request))
-            events.expect(joined % decoders)
+    lanes = _Lanes(decoders, Pace.of(decode, requests).by_number(in_flight))
+    pace, certain, free, joined = lanes.pace, lanes.certain, [0.0] * servers, 0
+    arrive, finish, last = ([0.0] * followed for _ in range(3))
+    k = min(in_flight, followed)
+    for first in range(k):
+        free[first % servers] = finish[first] = free[first % servers] + cost_ms[first]
+        heappush(certain, (finish[first], first))
+    while event := lanes.pop():
+        now, request, came = event
+        if came < 0 and owed[request]:  # its prompt is computed
+            lane = joined % decoders
+            lanes.advance(lane, now)
+            beside = len(lanes.ends[lane])
+            step = pace[beside + 1]
+            wait = step / 2.0 + max(step, moved[request] + step / 2.0) if beside else moved[request]
+            lanes.join(lane, request, wait / step + owed[request])
             joined += 1
             continue
         last[request] = now
         if k < followed:
-            send(now)
-    return _outcome(arrive, finish - arrive, (last - finish) / np.maximum(tokens, 1.0), tokens, in_flight)
+            rank = k % servers
+            free[rank] = end = max(free[rank], now) + cost_ms[k]
+            arrive[k], finish[k] = now, end
+            heappush(certain, (end, k))
+            k += 1
+    came_ms, first_ms, last_ms = np.array(arrive), np.array(finish), np.array(last)
+    itl = (last_ms - first_ms) / np.maximum(tokens, 1.0)
+    return _outcome(came_ms, first_ms - came_ms, itl, tokens, in_flight)
 
 
 def _followed(requests: Requests, in_flight: int) -> npt.NDArray[np.intp]:

@@ -8,6 +8,7 @@ import numpy as np
 
 from armature.search.considered import pair_counts_of
 from armature.search.engines import Engines
+from armature.search.follow import followed
 from armature.search.question import Question
 from armature.search.surface import Surface, agg_surface, disagg_surface, sender
 from armature.search.sweep import judged_points, worst_ratio
@@ -33,12 +34,13 @@ def capacity_per_s(
         main_count=main_count,
         prefill_count=prefill_count,
     )
-    many = surface.take(np.zeros(RATES, dtype=np.intp))
+    many, every = surface.take(np.zeros(RATES, dtype=np.intp)), np.arange(RATES)
     high = float(min(surface.rate.max(), surface.rate_limit[0]))
     low = 0.0
     rates = np.geomspace(high * 1e-3, high, RATES)
     for _ in range(2):
         found, _verdicts = judged_points(many, question.workload, question.sla, request_rate=rates)
+        found = followed(found, [lambda: many], question.workload, every)
         good = worst_ratio(found, question.sla) <= CARRIED
         holds = int(good.argmin()) if not good.all() else RATES
         if holds == RATES:

@@ -17,6 +17,8 @@ from armature.search.lane import Lane
 from armature.search.load import found_in_flight, load_of, rate_at
 from armature.search.operating import Engine, agg_lane
 from armature.search.space import batch_grid
+from armature.search.traced import Prompts
+from armature.workload.requests import Requests
 from armature.workload.shape import Workload
 
 __all__ = ["Known", "OwnStream", "batches", "joined_lanes", "mixed_lane", "own_streams"]
@@ -50,6 +52,15 @@ class Known:
         for key, result in zip(new, work_out(list(new.values()), workload), strict=True):
             self._results[key] = new[key].times, result
         return [self._results[key][1] for key in keys]
+
+    def prompts(self, engine: Engine, requests: Requests) -> Prompts:
+        """What the prompts of a trace take on this engine."""
+        key = "prompts", id(engine.times), engine.fit.kv_room_tokens
+        kept = self._results.get(key)
+        if kept is None or not kept[1].same(requests):
+            kept = self._results[key] = engine.times, Prompts.of(engine, requests)
+        prompts: Prompts = kept[1]
+        return prompts
 
 
 def _key(work_out: object, engine: Engine, workload: Workload) -> tuple[object, ...]:

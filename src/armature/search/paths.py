@@ -9,9 +9,10 @@ from armature.perf.estimate import Floats
 from armature.search.closed import closed_agg_path, closed_split_path
 from armature.search.operating import Engine, moved_ms
 from armature.search.path import Path, agg_path, first_tokens, split_path
+from armature.search.traced import Prompts
 from armature.workload.requests import Requests
 
-__all__ = ["PathOf", "agg_path_of", "split_path_of"]
+__all__ = ["FirstTokens", "PathOf", "agg_path_of", "split_path_of"]
 
 
 class PathOf(Protocol):
@@ -31,7 +32,7 @@ class PathOf(Protocol):
         ...
 
 
-def agg_path_of(engine: Engine) -> PathOf:
+def agg_path_of(engine: Engine, prompts: Prompts) -> PathOf:
     """Of an engine's aggregated layouts."""
 
     def path(
@@ -45,16 +46,31 @@ def agg_path_of(engine: Engine) -> PathOf:
         closed: int | None,
     ) -> Path:
         if closed is not None:
-            return closed_agg_path(engine, requests, servers, closed)
-        return agg_path(engine, requests, servers, in_flight)
+            return closed_agg_path(engine, requests, servers, closed, prompts)
+        return agg_path(engine, requests, servers, in_flight, prompts)
 
     return path
 
 
-def split_path_of(senders: Mapping[int, tuple[Engine, float]], decode: Engine, isl: int) -> PathOf:
+class FirstTokens:
+    """When first tokens leave the workers of one prefill engine: the same for every engine that decodes."""
+
+    def __init__(self, engine: Engine, prompts: Prompts) -> None:
+        self.engine, self.prompts = engine, prompts
+        self._known: dict[int, tuple[Requests, Floats]] = {}
+
+    def at(self, requests: Requests, servers: int) -> Floats:
+        """`first_tokens`; kept for the requests that were asked last."""
+        known = self._known.get(servers)
+        if known is None or known[0] is not requests:
+            known = requests, first_tokens(self.engine, requests, servers, self.prompts)
+            self._known[servers] = known
+        return known[1]
+
+
+def split_path_of(senders: Mapping[int, tuple[FirstTokens, float]], decode: Engine, isl: int) -> PathOf:
     """Of disaggregated layouts. senders: by index, the prefill engine and the KV bytes that each of its GPUs holds of a
     prompt of `isl` tokens."""
-    known: dict[tuple[int, int], tuple[Requests, Floats]] = {}
 
     def path(
         requests: Requests,
@@ -66,12 +82,12 @@ def split_path_of(senders: Mapping[int, tuple[Engine, float]], decode: Engine, i
         in_node: bool,
         closed: int | None,
     ) -> Path:
-        (engine, held), key = senders[prefill], (prefill, servers)
-        moved = moved_ms(held, engine, decode, within_node=in_node) / isl
+        first, held = senders[prefill]
+        moved = moved_ms(held, first.engine, decode, within_node=in_node) / isl
         if closed is not None:
-            return closed_split_path(engine, decode, requests, servers, lanes, moved, closed)
-        if key not in known or known[key][0] is not requests:
-            known[key] = requests, first_tokens(engine, requests, servers)
-        return split_path(decode, requests, known[key][1], lanes, moved)
+            return closed_split_path(
+                first.engine, decode, requests, servers, lanes, moved, closed, first.prompts
+            )
+        return split_path(decode, requests, first.at(requests, servers), lanes, moved)
 
     return path

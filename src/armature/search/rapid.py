@@ -30,6 +30,7 @@ from armature.search.contrast import contrast
 from armature.search.curves import curves
 from armature.search.engines import Engines, engines_for
 from armature.search.explain import reasons
+from armature.search.follow import followed_to_the_pick, is_traced
 from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.search.pick import EQUAL, best_first, layout_keys
 from armature.search.profile import PROFILE_VERSION, Candidate, InventoryPool, Profile, Role
@@ -43,6 +44,7 @@ from armature.search.sweep import (
     judged_points,
     most_rate,
     points,
+    verdicts,
     worst_ratio,
 )
 from armature.workload.shape import Sla
@@ -103,7 +105,31 @@ def sweep(
 ) -> Swept:
     """Every layout of the engines at its operating point. keep: which of a surface's to predict; default all."""
     makers = surface_makers(question, engines)
-    return _swept(question, engines, makers if keep is None else (partial(_cut, m, keep) for m in makers))
+    swept = _swept(question, engines, makers if keep is None else (partial(_cut, m, keep) for m in makers))
+    return followed_as_shown(swept)
+
+
+def followed_as_shown(swept: Swept) -> Swept:
+    """The sweep with the requests of a trace followed where its profile shows them."""
+    question = swept.question
+    if not is_traced(question.workload):
+        return swept
+
+    def shown(points: Points) -> list[int]:
+        now = replace(swept, points=points)
+        order = best_first(points, question.workload, question.sla)
+        fewer = order[points.gpus[order] < points.gpus[order[0]]]  # what binds is said of the best of these
+        return [*kept_rows(now, order)[0], *fewer[:1].tolist()]
+
+    found = followed_to_the_pick(swept.points, swept.surfaces, question.workload, question.sla, shown)
+    return replace(swept, points=found, verdicts=verdicts(found, question.sla))
+
+
+def followed_to_pick(swept: Swept) -> Swept:
+    """The sweep with the requests of a trace followed as far as the pick depends on them."""
+    question = swept.question
+    found = followed_to_the_pick(swept.points, swept.surfaces, question.workload, question.sla)
+    return replace(swept, points=found)
 
 
 def sweep_again(swept: Swept, sla: Sla) -> Swept:
@@ -112,7 +138,7 @@ def sweep_again(swept: Swept, sla: Sla) -> Swept:
 
 
 def _swept(question: Question, engines: Engines, makers: Iterable[MakeSurface]) -> Swept:
-    verdicts, parts = Verdicts(), []
+    total, parts = Verdicts(), []
     again: list[MakeSurface] = []
     cells = 0
     for block in _blocks(makers, CELLS_AT_ONCE):
@@ -121,13 +147,13 @@ def _swept(question: Question, engines: Engines, makers: Iterable[MakeSurface]) 
         for make, surface in block:
             found, judged = judged_points(surface, question.workload, question.sla)
             parts.append(found.numbered(len(again)))
-            verdicts += judged
+            total += judged
             cells += surface.cells
             again.append(make if cells > MOST_CELLS else partial(_same, surface))
     found = concatenate(parts)
-    if len(found) and not question.loaded and not verdicts.meet_everything and question.sla.targets:
+    if len(found) and not question.loaded and not total.meet_everything and question.sla.targets:
         found = concatenate([found, *_closest(question, found, again)])
-    return Swept(question, engines, verdicts, found, tuple(again))
+    return Swept(question, engines, total, found, tuple(again))
 
 
 def _blocks(makers: Iterable[MakeSurface], cells: int) -> Iterator[list[tuple[MakeSurface, Surface]]]:
@@ -171,7 +197,7 @@ def _contending(question: Question, engines: Engines, makers: Sequence[MakeSurfa
                 parts[before + index] = found.take(np.flatnonzero(rate > best / LESS))
             before += len(block)
     if not best:
-        return _swept(question, engines, makers)
+        return followed_to_pick(_swept(question, engines, makers))
     return Swept(question, engines, Verdicts(), concatenate([parts[number] for number in sorted(parts)]))
 
 

@@ -22,14 +22,9 @@ from armature.perf.queueing import MAX_UTILISATION
 from armature.search.known import Known, batches, mixed_lane, own_streams
 from armature.search.lane import Lane
 from armature.search.load import found_in_flight, rate_at
-from armature.search.operating import (
-    Engine,
-    agg_curve,
-    moved_ms,
-    prefill_lane,
-)
+from armature.search.operating import Engine, agg_curve, moved_ms, prefill_lane
 from armature.search.path import Path, prompt_scale
-from armature.search.paths import PathOf, agg_path_of, split_path_of
+from armature.search.paths import FirstTokens, PathOf, agg_path_of, split_path_of
 from armature.search.placement import Counts, worker_counts, worker_slots
 from armature.search.spots import Spots, means_of
 from armature.workload.requests import Requests
@@ -190,13 +185,14 @@ def work_out_usable(surfaces: Sequence[Surface]) -> None:
 
 
 class Sender(msgspec.Struct, frozen=True):
-    """A prefill engine as every layout with it sees it: its index, its steps, and a prompt's KV bytes on each GPU that
-    serves it."""
+    """A prefill engine as every layout with it sees it: its index, its steps, a prompt's KV bytes on each GPU that
+    serves it, and the first tokens of a trace, where the workload is one."""
 
     index: int
     engine: Engine
     lane: Lane
     kv_bytes_per_gpu: float
+    first: FirstTokens | None = None
 
 
 def agg_surface(index: int, engine: Engine, workload: Workload, known: Known | None = None) -> Surface:
@@ -209,7 +205,9 @@ def agg_surface(index: int, engine: Engine, workload: Workload, known: Known | N
     free = workload.request_rate is None and workload.concurrency is None
     stream = known.of_each(own_streams, [engine], workload)[0] if free else None
     lane = known.of(mixed_lane, engine, workload) if stream is None else stream.lane
-    lane = _as_traced(lane, prompt_scale(engine, workload, servers))
+    prompts = known.prompts(engine, workload.requests) if workload.requests is not None else None
+    if prompts is not None:
+        lane = _as_traced(lane, prompt_scale(prompts, engine, workload, servers))
     alone_ms = float(engine.times.decode_ms(1.0, workload.mean_context))
     tokens = float(max(workload.osl - 1, 0))
     unloaded = np.broadcast_to(lane.own_ms[:, 0], len(counts))
@@ -263,14 +261,12 @@ def agg_surface(index: int, engine: Engine, workload: Workload, known: Known | N
         tokens=tokens,
         itl_ms=itl,
         ttft_ms=ttft,
-        path=agg_path_of(engine) if workload.requests is not None else None,
+        path=agg_path_of(engine, prompts) if prompts is not None else None,
     )
 
 
-def _as_traced(lane: Lane, scale: Floats | None) -> Lane:
+def _as_traced(lane: Lane, scale: Floats) -> Lane:
     """The lane with prompts that take `scale` (L, 1) times as long."""
-    if scale is None:
-        return lane
     return replace(
         lane,
         own_ms=lane.own_ms * scale,
@@ -284,9 +280,12 @@ def sender(
     index: int, engine: Engine, workload: Workload, facts: ModelFacts, known: Known | None = None
 ) -> Sender:
     """What layouts need to know of a prefill engine, worked out once."""
-    lane = (known or Known()).of(prefill_lane, engine, workload)
+    known = known or Known()
+    lane = known.of(prefill_lane, engine, workload)
     held = kv_bytes_per_sequence(facts, engine.parallelism, workload.isl, engine.kv_dtype)
-    return Sender(index, engine, lane, float(held))
+    requests = workload.requests
+    first = None if requests is None else FirstTokens(engine, known.prompts(engine, requests))
+    return Sender(index, engine, lane, float(held), first)
 
 
 def disagg_surface(
@@ -329,17 +328,18 @@ def disagg_surface(
     rate = 1000.0 * decoders[:, None] * in_flight / life
     servers = p * each([s.engine.parallelism.dp for s, _ in sides])
     lane = _stacked([s.lane for s, _ in sides], sizes)
-    scales = [
-        prompt_scale(s.engine, workload, (counts.prefill * s.engine.parallelism.dp).astype(np.float64))
-        for s, counts in sides
-    ]
-    lane = _as_traced(
-        lane, None if workload.requests is None else np.concatenate([x for x in scales if x is not None])
-    )
+    firsts = [s.first for s, _ in sides if s.first is not None]
+    if firsts:
+        ranks = [counts.prefill * s.engine.parallelism.dp for s, counts in sides]
+        scales = [
+            prompt_scale(first.prompts, first.engine, workload, n)
+            for first, n in zip(firsts, ranks, strict=True)
+        ]
+        lane = _as_traced(lane, np.concatenate(scales))
     host = each([host_ms(s.engine.times) for s, _ in sides])
     capacity = 1000.0 * servers * lane.room / lane.shared_ms[-1, :, 0]
     pp = np.array([s.engine.parallelism.pp for s, _ in sides])
-    held = {s.index: (s.engine, s.kv_bytes_per_gpu) for s, _ in sides}
+    held = {s.index: (s.first, s.kv_bytes_per_gpu) for s, _ in sides if s.first is not None}
     return Surface(
         main=decode_index,
         prefill=np.repeat(np.array([s.index for s, _ in sides]), sizes),
@@ -363,7 +363,7 @@ def disagg_surface(
         tokens=tokens,
         split=True,
         itl_ms=np.broadcast_to(life / tokens, rate.shape),
-        path=split_path_of(held, decode, workload.isl) if workload.requests is not None else None,
+        path=split_path_of(held, decode, workload.isl) if firsts else None,
     )
 
 

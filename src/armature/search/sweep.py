@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from armature.perf.estimate import Floats
 from armature.search.surface import Ints, Surface
-from armature.workload.requests import Requests
 from armature.workload.shape import Sla, Workload
 
 __all__ = [
@@ -26,6 +25,7 @@ __all__ = [
     "judged_points",
     "most_rate",
     "points",
+    "verdicts",
     "worst_ratio",
 ]
 
@@ -43,7 +43,8 @@ class Points:
     of the whole layout. served: share of the asked load that is carried (1 when all of it or none was asked).
     surface, layout, column: where the row lies, the number of its surface in the sweep first; None where there is no
     surface and only means are known. traced: (rows, 4), p50 and p95 of TTFT, then of ITL, of a trace's own requests;
-    zeros when the workload is no trace's.
+    zeros where none was followed
+    (`follow`).
     """
 
     main: Ints
@@ -135,9 +136,7 @@ def judged_points(
     ):  # what is in flight goes by the latency, which is that of the point itself
         exact = np.minimum(found.concurrency / asked, 1.0)
         found = replace(found, served=np.where(found.served < 1.0, exact, 1.0))
-    if workload.requests is not None:
-        found = _traced(found, surface, workload, workload.requests)
-    return found, _verdicts(sla, found.served, found.ttft_ms, found.itl_ms, found.e2e_ms)
+    return found, verdicts(found, sla)
 
 
 def most_rate(surface: Surface, sla: Sla, tokens: float) -> Floats:
@@ -150,35 +149,9 @@ def most_rate(surface: Surface, sla: Sla, tokens: float) -> Floats:
     return np.asarray(np.where(allowed, surface.rate, 0.0).max(axis=1, initial=0.0), dtype=np.float64)
 
 
-def _traced(found: Points, surface: Surface, workload: Workload, requests: Requests) -> Points:
-    """The points with the latencies of the trace's own requests, arriving at each point's rate, or with as many in
-    flight as each point has."""
-    figures, rates, in_flight = np.zeros((len(found), 6)), found.rate.copy(), found.concurrency.copy()
-    scaled: dict[float, Requests] = {}
-    for layout, (rate, batch) in enumerate(zip(found.rate.tolist(), found.batch.tolist(), strict=True)):
-        if workload.request_rate is None:
-            asked = workload.concurrency if found.served[layout] >= 1.0 else found.concurrency[layout]
-            closed = max(1, round(float(asked or 1.0)))
-            in_flight[layout] = closed
-            path = surface.path_of(layout, requests, batch, closed)
-        else:
-            if rate not in scaled:
-                scaled[rate] = requests.scaled(rate) if rate > 0 else requests
-            path = surface.path_of(layout, scaled[rate], batch)
-        if path is not None:
-            figures[layout] = path.figures
-            rates[layout] = rate if path.rate is None else path.rate
-    ttft, itl = figures[:, 0], np.where(figures[:, 3] > 0, figures[:, 3], found.itl_ms)
-    e2e = ttft + max(workload.osl - 1, 0) * itl
-    return replace(
-        found,
-        rate=rates,
-        ttft_ms=ttft,
-        itl_ms=itl,
-        e2e_ms=e2e,
-        concurrency=in_flight if workload.request_rate is None else rates * e2e / 1000.0,
-        traced=figures[:, [1, 2, 4, 5]],
-    )
+def verdicts(points: Points, sla: Sla) -> Verdicts:
+    """What becomes of layouts of one point each."""
+    return _verdicts(sla, points.served, points.ttft_ms, points.itl_ms, points.e2e_ms)
 
 
 def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tuple[Points, Verdicts]:
@@ -228,8 +201,8 @@ def _points_without_load(surface: Surface, workload: Workload, sla: Sla) -> tupl
     served = np.asarray(
         usable[closest], dtype=np.float64
     )  # prefill is too slow for any point: none is carried
-    verdicts = _verdicts(sla, served, ttft[closest], itl[closest], e2e[closest])
-    return found, verdicts + Verdicts(meet_everything=int(good.sum()))
+    missing = _verdicts(sla, served, ttft[closest], itl[closest], e2e[closest])
+    return found, missing + Verdicts(meet_everything=int(good.sum()))
 
 
 def _best_of_each(surface: Surface, score: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:

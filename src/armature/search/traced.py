@@ -13,9 +13,10 @@ import numpy.typing as npt
 
 from armature.perf.estimate import Floats, StepTimes
 from armature.perf.lattice import distinct
+from armature.search.operating import CHUNK_TOKENS, Engine
 from armature.workload.requests import Requests
 
-__all__ = ["PromptCosts", "prompt_costs", "prompt_ms"]
+__all__ = ["PromptCosts", "Prompts"]
 
 Ints = npt.NDArray[np.int64]
 _NODES = 24
@@ -34,34 +35,58 @@ class PromptCosts:
     new_tokens: Floats
 
 
-def prompt_costs(
-    times: StepTimes, requests: Requests, servers: Ints, room_tokens: float, chunk_tokens: float
-) -> PromptCosts:
-    """Prompts of the trace on workers with these step times, each server with a prefix cache of `room_tokens`.
+class Prompts:
+    """Prompts of a trace on workers of one engine, each server with a prefix cache of the engine's own size.
 
-    servers: (L,), numbers of caches that requests are dealt to, each at least 1. chunk_tokens: of a step.
     A prompt with n new tokens after p cached ones takes F(n) + k n p: F the chunks of a prompt of its own, sampled and
-    interpolated; k what attention to earlier tokens costs, which is a product of both lengths.
+    interpolated; k what attention to earlier tokens costs, which is a product of both lengths. Arrivals do not count,
+    so what has been worked out serves the same requests at every rate.
     """
-    own, extra = _own_curve(times, requests, chunk_tokens), _extra_per_pair(times, requests, chunk_tokens)
-    asked = np.maximum(np.asarray(servers, dtype=np.int64), 1)
-    nodes = _nodes(asked) if requests.has_prefixes else np.array([1])
-    rows = np.array([_moments(requests, int(n), room_tokens, own, extra) for n in nodes])
-    x = np.log(nodes.astype(np.float64))
-    columns = [np.interp(np.log(asked.astype(np.float64)), x, column) for column in rows.T]
-    return PromptCosts(*(np.asarray(column, dtype=np.float64) for column in columns))
 
+    def __init__(self, times: StepTimes, requests: Requests, room_tokens: float, chunk_tokens: float) -> None:
+        """room_tokens: of a server's prefix cache; chunk_tokens: of a step."""
+        self._requests, self._room = requests, room_tokens
+        self._own = _own_curve(times, requests, chunk_tokens)
+        self._extra = _extra_per_pair(times, requests, chunk_tokens)
+        self._ms: dict[int, tuple[Floats, Floats]] = {}
+        self._moments: dict[int, tuple[float, float, float, float]] = {}
 
-def prompt_ms(
-    times: StepTimes, requests: Requests, servers: int, room_tokens: float, chunk_tokens: float
-) -> tuple[Floats, Floats]:
-    """(milliseconds, new tokens) of each prompt alone in its steps, as `prompt_costs` has them on average; shape (N,).
-    Caches are those of the next lower number of servers that is worked out."""
-    own, extra = _own_curve(times, requests, chunk_tokens), _extra_per_pair(times, requests, chunk_tokens)
-    caches = int(_SERVERS[max(servers, 1) >= _SERVERS].max())
-    cached = requests.cached_tokens(caches, room_tokens)
-    new = np.asarray(requests.isl - cached, dtype=np.float64)
-    return np.asarray(np.interp(new, *own) + extra * new * cached, dtype=np.float64), new
+    @classmethod
+    def of(cls, engine: Engine, requests: Requests) -> Prompts:
+        return cls(engine.times, requests, float(engine.fit.kv_room_tokens), CHUNK_TOKENS)
+
+    def same(self, requests: Requests) -> bool:
+        """Whether these are the requests, at whatever rate they come."""
+        ours = self._requests
+        return requests.isl is ours.isl and requests.block_ids is ours.block_ids
+
+    def costs(self, servers: Ints) -> PromptCosts:
+        """By number of caches that requests are dealt to, (L,), each at least 1."""
+        asked = np.maximum(np.asarray(servers, dtype=np.int64), 1)
+        nodes = _nodes(asked) if self._requests.has_prefixes else np.array([1])
+        rows = np.array([self._moments_of(int(n)) for n in nodes])
+        x = np.log(nodes.astype(np.float64))
+        columns = [np.interp(np.log(asked.astype(np.float64)), x, column) for column in rows.T]
+        return PromptCosts(*(np.asarray(column, dtype=np.float64) for column in columns))
+
+    def ms(self, servers: int) -> tuple[Floats, Floats]:
+        """(milliseconds, new tokens) of each prompt alone in its steps, as `costs` has them on average; shape (N,).
+        Caches are those of the next lower number of servers that is worked out."""
+        caches = int(_SERVERS[max(servers, 1) >= _SERVERS].max()) if self._requests.has_prefixes else 1
+        if caches not in self._ms:
+            cached = self._requests.cached_tokens(caches, self._room)
+            new = np.asarray(self._requests.isl - cached, dtype=np.float64)
+            ms = np.asarray(np.interp(new, *self._own) + self._extra * new * cached, dtype=np.float64)
+            self._ms[caches] = ms, new
+        return self._ms[caches]
+
+    def _moments_of(self, servers: int) -> tuple[float, float, float, float]:
+        if servers not in self._moments:
+            ms, new = self.ms(servers)
+            mean = float(ms.mean())
+            cv2 = float(ms.var()) / max(mean * mean, 1e-300)
+            self._moments[servers] = mean, float(ms.max()), cv2, float(new.mean())
+        return self._moments[servers]
 
 
 def _nodes(servers: Ints) -> Ints:
@@ -92,13 +117,3 @@ def _chunked(times: StepTimes, tokens: Floats, prior: Floats, chunk: float) -> F
     parts = np.minimum(tokens - done, chunk)
     cost = times.prefill_ms(np.maximum(parts, 1.0), 1.0, prior + done)
     return np.asarray(np.where(parts > 0, cost, 0.0).sum(axis=0), dtype=np.float64)
-
-
-def _moments(
-    requests: Requests, servers: int, room_tokens: float, own: tuple[Floats, Floats], extra: float
-) -> tuple[float, float, float, float]:
-    cached = requests.cached_tokens(servers, room_tokens)
-    new = requests.isl - cached
-    ms = np.interp(new, *own) + extra * new * cached
-    mean = float(ms.mean())
-    return mean, float(ms.max()), float(ms.var()) / max(mean * mean, 1e-300), float(new.mean())

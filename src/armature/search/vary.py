@@ -18,7 +18,14 @@ from armature.search.known import Known
 from armature.search.pick import best_first
 from armature.search.profile import Candidate, Outcome
 from armature.search.question import Question
-from armature.search.rapid import contenders, contenders_again, sweep, sweep_again
+from armature.search.rapid import (
+    contenders,
+    contenders_again,
+    followed_as_shown,
+    followed_to_pick,
+    sweep,
+    sweep_again,
+)
 
 __all__ = [
     "Ask",
@@ -59,7 +66,11 @@ def whole_search(swept: Swept, ask: Ask) -> Callable[[Question], Swept]:
     def answer(question: Question) -> Swept:
         if not _differ_in_targets_alone(question, swept.question):
             return ask(question)
-        return replace(swept, question=question) if question.loaded else sweep_again(swept, question.sla)
+        return (
+            followed_as_shown(replace(swept, question=question))
+            if question.loaded
+            else sweep_again(swept, question.sla)
+        )
 
     return answer
 
@@ -71,7 +82,7 @@ def pick_search(swept: Swept, ask: Ask) -> Callable[[Question], Candidate]:
         if not _differ_in_targets_alone(question, swept.question):
             return pick_of(ask.contenders(question))
         if question.loaded:
-            return pick_of(replace(swept, question=question))
+            return pick_of(followed_to_pick(replace(swept, question=question)))
         return pick_of(contenders_again(swept, question.sla))
 
     return answer

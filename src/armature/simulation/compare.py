@@ -14,6 +14,7 @@ import numpy as np
 
 from armature.search.candidates import Swept
 from armature.search.engines import Engines
+from armature.search.follow import followed
 from armature.search.headroom import layout_surface
 from armature.search.operating import Engine, moved_ms
 from armature.search.profile import Candidate
@@ -119,6 +120,7 @@ def predicted(
     asked = replace(question, workload=load)
     surface = layout_surface(asked, engines, **layout.indices)
     points, verdicts = judged_points(surface, asked.workload, asked.sla)
+    points = followed(points, [lambda: surface], asked.workload, np.arange(1))
     (made,) = Swept(asked, engines, verdicts, points, (lambda: surface,)).candidates([0])
     return made
 
