@@ -26,6 +26,9 @@ Keep = Callable[[Points], Sequence[int] | Rows]
 AFTER_WARM_UP = 0.8
 """No less than this share of the mean prompt's time is that of the prompts after the first tenth, which is left out."""
 
+MOST_FOLLOWED = 32
+"""Layouts that are followed for what they might be at best, and then as many for what their means promise."""
+
 
 def is_traced(workload: Workload) -> bool:
     """Whether the workload is a trace under a load; without a load it counts by its means."""
@@ -49,20 +52,19 @@ def followed(points: Points, makers: Sequence[MakeSurface], workload: Workload, 
             if workload.request_rate is None:
                 asked = workload.concurrency if points.served[row] >= 1.0 else concurrency[row]
                 concurrency[row] = closed = max(1, round(float(asked or 1.0)))
-                path = surface.path_of(layout, requests, batch, closed)
+                found = surface.followed(layout, requests, batch, closed)
             else:
                 comes = float(rate[row])
                 if not _equal(comes, requests.rate_per_s):
-                    path = surface.path_of(layout, requests.scaled(comes), batch)
+                    found = surface.followed(layout, requests.scaled(comes), batch)
                 else:  # layouts share what the requests cost
-                    path = surface.path_of(layout, requests, batch)
-            if path is None:
+                    found = surface.followed(layout, requests, batch)
+            if found is None:
                 continue
-            figures = path.figures
-            traced[row] = figures[1], figures[2], figures[4], figures[5]
-            ttft[row], itl[row] = figures[0], figures[3] or itl[row]
+            traced[row] = *found.ttft_ms[1:], *found.itl_ms[1:]
+            ttft[row], itl[row] = found.ttft_ms[0], found.itl_ms[0] or itl[row]
             e2e[row] = ttft[row] + max(workload.osl - 1, 0) * itl[row]
-            rate[row] = rate[row] if path.rate is None else path.rate
+            rate[row] = rate[row] if found.rate is None else found.rate
             if workload.request_rate is not None:
                 concurrency[row] = rate[row] * e2e[row] / 1000.0
     return replace(
@@ -76,16 +78,18 @@ def followed_to_the_pick(
     """The points, with what may be the pick followed, and `shown`, rows of points, until all of them are.
 
     A layout that is not followed may be no better than its prompts and steps alone; the best of all, were each as good
-    as that, is followed until it is one that has been.
+    as that, is followed until it is one that has been. Where that takes too many, since none meets the targets, the
+    rest are judged by their means.
     """
     if not is_traced(workload):
         return points
-    compared = False
+    compared, left = False, 2 * MOST_FOLLOWED
     while True:
-        best = best_first(_at_best(points, workload), workload, sla)
+        best = best_first(_at_best(points, workload) if left > MOST_FOLLOWED else points, workload, sla)
         rows = best[:1]
-        if len(rows) and not _known(points)[rows[0]]:
+        if left and len(rows) and not _known(points)[rows[0]]:
             points = followed(points, makers, workload, rows)
+            left -= 1
             continue
         if shown is not None:
             kept = np.asarray(shown(points), dtype=np.intp)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from armature.perf.estimate import Floats
 from armature.search.closed import closed_agg_path, closed_split_path
@@ -12,7 +12,21 @@ from armature.search.path import Path, agg_path, first_tokens, split_path
 from armature.search.traced import Prompts
 from armature.workload.requests import Requests
 
-__all__ = ["FirstTokens", "PathOf", "agg_path_of", "split_path_of"]
+__all__ = ["FirstTokens", "Followed", "PathOf", "agg_path_of", "split_path_of"]
+
+
+class Followed(NamedTuple):
+    """What the requests met. ttft_ms, itl_ms: mean, p50 and p95; ITL 0 when none has two tokens. rate: requests per
+    second, where a fixed number in flight and not the arrivals decides."""
+
+    ttft_ms: tuple[float, ...]
+    itl_ms: tuple[float, ...]
+    rate: float | None
+
+    @classmethod
+    def of(cls, path: Path) -> Followed:
+        figures = path.figures
+        return cls(figures[:3], figures[3:], path.rate)
 
 
 class PathOf(Protocol):
@@ -26,7 +40,7 @@ class PathOf(Protocol):
         lanes: int,
         in_node: bool,
         closed: int | None,
-    ) -> Path:
+    ) -> Followed:
         """prefill: index of the prefill engine; servers, lanes: what prompts, and what decoding, is dealt to; closed:
         the fixed number of requests in the whole layout, None where they come by themselves."""
         ...
@@ -44,10 +58,14 @@ def agg_path_of(engine: Engine, prompts: Prompts) -> PathOf:
         lanes: int,
         in_node: bool,
         closed: int | None,
-    ) -> Path:
-        if closed is not None:
-            return closed_agg_path(engine, requests, servers, closed, prompts)
-        return agg_path(engine, requests, servers, in_flight, prompts)
+    ) -> Followed:
+        if closed is None:
+            return Followed.of(agg_path(engine, requests, servers, in_flight, prompts))
+        key = engine.max_batch, engine.parallelism, servers, closed
+        if key not in prompts.kept:  # whatever targets and budgets are asked
+            prompts.kept[key] = Followed.of(closed_agg_path(engine, requests, servers, closed, prompts))
+        found: Followed = prompts.kept[key]
+        return found
 
     return path
 
@@ -81,13 +99,18 @@ def split_path_of(senders: Mapping[int, tuple[FirstTokens, float]], decode: Engi
         lanes: int,
         in_node: bool,
         closed: int | None,
-    ) -> Path:
+    ) -> Followed:
         first, held = senders[prefill]
         moved = moved_ms(held, first.engine, decode, within_node=in_node) / isl
-        if closed is not None:
-            return closed_split_path(
+        if closed is None:
+            return Followed.of(split_path(decode, requests, first.at(requests, servers), lanes, moved))
+        kept, key = first.prompts.kept, (id(decode.times), decode.max_batch, servers, lanes, moved, closed)
+        if key not in kept:  # with the step times, so that no others take their id
+            path = closed_split_path(
                 first.engine, decode, requests, servers, lanes, moved, closed, first.prompts
             )
-        return split_path(decode, requests, first.at(requests, servers), lanes, moved)
+            kept[key] = Followed.of(path), decode.times
+        found: Followed = kept[key][0]
+        return found
 
     return path

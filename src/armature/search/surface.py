@@ -23,8 +23,8 @@ from armature.search.known import Known, batches, mixed_lane, own_streams
 from armature.search.lane import Lane
 from armature.search.load import found_in_flight, rate_at
 from armature.search.operating import Engine, agg_curve, moved_ms, prefill_lane
-from armature.search.path import Path, prompt_scale
-from armature.search.paths import FirstTokens, PathOf, agg_path_of, split_path_of
+from armature.search.path import prompt_scale
+from armature.search.paths import FirstTokens, Followed, PathOf, agg_path_of, split_path_of
 from armature.search.placement import Counts, worker_counts, worker_slots
 from armature.search.spots import Spots, means_of
 from armature.workload.requests import Requests
@@ -109,14 +109,14 @@ class Surface:
         taken._means.extend((ttft[kept], itl[kept]) for ttft, itl in self._means)
         return taken
 
-    def path_of(
+    def followed(
         self, layout: int, requests: Requests, in_flight: float, closed: int | None = None
-    ) -> Path | None:
-        """A layout's latency with these requests, at their own gaps or with `closed` of them in flight; None when the
+    ) -> Followed | None:
+        """What these requests meet on a layout, at their own gaps or with `closed` of them in flight; None when the
         workload is no trace's."""
         if self.path is None:
             return None
-        path = self.path(
+        found = self.path(
             requests,
             in_flight,
             prefill=int(self.prefill[layout]),
@@ -125,7 +125,8 @@ class Surface:
             in_node=bool(self.in_node[layout]),
             closed=closed,
         )
-        return replace(path, ttft_ms=path.ttft_ms + self.host_ms[layout])
+        host_ms = float(self.host_ms[layout])
+        return found._replace(ttft_ms=tuple(value + host_ms for value in found.ttft_ms))
 
     @property
     def usable(self) -> npt.NDArray[np.bool_]:

@@ -7,6 +7,7 @@ is the business of `path`, which takes the trace's own arrivals.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -40,7 +41,7 @@ class Prompts:
 
     A prompt with n new tokens after p cached ones takes F(n) + k n p: F the chunks of a prompt of its own, sampled and
     interpolated; k what attention to earlier tokens costs, which is a product of both lengths. Arrivals do not count,
-    so what has been worked out serves the same requests at every rate.
+    so what has been worked out serves the same requests at every rate. kept: what others work out of them.
     """
 
     def __init__(self, times: StepTimes, requests: Requests, room_tokens: float, chunk_tokens: float) -> None:
@@ -50,6 +51,7 @@ class Prompts:
         self._extra = _extra_per_pair(times, requests, chunk_tokens)
         self._ms: dict[int, tuple[Floats, Floats]] = {}
         self._moments: dict[int, tuple[float, float, float, float]] = {}
+        self.kept: dict[tuple[object, ...], Any] = {}
 
     @classmethod
     def of(cls, engine: Engine, requests: Requests) -> Prompts:
