@@ -144,7 +144,7 @@ class _Run:
         said = ""
         while True:
             deployment = state.read(self.directory)
-            if self.process.poll() is not None:
+            if self._ended():
                 raise self._start_failed(state.read(self.directory))
             if deployment is not None:
                 if (line := progress(deployment)) != said:
@@ -162,23 +162,23 @@ class _Run:
 
         Raises ArmatureError when the supervisor ended without having been told to.
         """
-        while self.process.poll() is None:
+        while not self._ended():
             now = state.read(self.directory)
             if now is not None and now != deployment:
                 for line in changes(deployment, now):
                     self.report(line)
                 deployment = now
             time.sleep(4 * _POLL_S)
-        if self.process.returncode != 0:
+        if (code := self.process.wait()) != 0:
             raise ArmatureError(
-                f"The supervisor of {self.plan.name} ended unexpectedly (exit {self.process.returncode}).",
+                f"The supervisor of {self.plan.name} ended unexpectedly (exit {code}).",
                 f"Its log is {self.directory.supervisor_log}; start the graph again with `armature up`.",
             )
         return deployment
 
     def stop(self) -> None:
         """Everything ends; Ctrl-C while it does ends it at once."""
-        if self.process.poll() is None:
+        if not self._ended():
             self.process.send_signal(signal.SIGTERM)
         try:
             self.process.wait()
@@ -191,6 +191,13 @@ class _Run:
         if left is not None:
             state.end_orphans(left)
         self.directory.clean()
+
+    def _ended(self) -> bool:
+        """Not by `Popen.poll`: a Ctrl-C just as it has taken its lock leaves that locked, and `wait` waits forever."""
+        if self.process.returncode is not None:
+            return True
+        gone = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        return os.waitid(os.P_PID, self.process.pid, gone) is not None
 
     def let_go(self) -> None:
         """Leaves it to itself; not waiting for it is the point."""

@@ -23,7 +23,7 @@ from armature.local.describe import changes, describe, progress
 from armature.local.options import UpOptions
 from armature.local.proc import ProcessId
 from armature.local.spec import Launch, ProcessSpec
-from armature.local.up import launch
+from armature.local.up import _Run, launch
 
 WORKER = """print("hello from", __import__("os").getpid())\nprint('{"ready": true, "port": 1}', flush=True)
 import time\nwhile True: time.sleep(1)\n"""
@@ -260,6 +260,16 @@ def test_however_the_foreground_ends_nothing_is_left(home, tmp_path, number, exi
     assert code == exit_code
     until(lambda: all_gone(deployment))
     until(lambda: not state.RunDirectory(home, "g").state.exists())
+
+
+def test_whether_the_supervisor_has_ended_does_not_hang_on_popens_lock(home):
+    """Ctrl-C just as `Popen.poll` has taken it leaves it locked: `up` then never came back."""
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        run = _Run(plan(home), UpOptions(home=home), print, process)
+        with process._waitpid_lock:
+            assert not run._ended()
+            process.stdin.close()
+            until(run._ended)
 
 
 def test_following_logs_ends_with_the_deployment(home):
