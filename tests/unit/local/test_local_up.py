@@ -232,12 +232,14 @@ def test_up_after_a_kill_cleans_up_and_says_so(home):
 
 
 FOREGROUND = """
+import signal
 import sys
 from pathlib import Path
 import msgspec
 from armature.local.options import UpOptions
 from armature.local.spec import Launch
 from armature.local.up import launch
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Launch)
 launch(plan, options=UpOptions(home=Path(sys.argv[2])), report=lambda line: print(line, flush=True))
 """
