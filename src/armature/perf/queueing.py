@@ -1,7 +1,8 @@
 """Waiting in front of a server, from first principles: the mathematics under `search.load`.
 
 Streams are Poisson, dealt round-robin to `servers` equal servers: each sees gaps of an Erlang distribution, whose
-squared coefficient of variation is `1 / servers`. Everything is vectorised, finite, and never falls as the rate rises.
+squared coefficient of variation is `1 / servers`. Everything is vectorised and finite, and but for
+`batch_queue` nothing falls as the rate rises.
 
 Where a server takes several requests at once, `batch_queue` has its wait: a bulk queue (Bailey 1954, "On queueing
 processes with bulk service"), by its moments.
@@ -20,6 +21,7 @@ import numpy as np
 from armature.perf.estimate import FloatLike, Floats
 
 __all__ = [
+    "HIGHEST",
     "MAX_UTILISATION",
     "Batched",
     "batch_queue",
@@ -38,7 +40,7 @@ TINY = 1e-12
 ROUNDS = 4
 """Rounds of a fixed point of batches: below 90 % of capacity they change by less than 1 % after these."""
 HIGHEST = 0.98
-"""Utilisations are clipped here, so that every wait is finite."""
+"""Utilisations are clipped here, so that every wait is finite; the sweep marks points above MAX_UTILISATION."""
 
 
 def round_robin_wait_ms(service_ms: FloatLike, utilisation: FloatLike, servers: FloatLike) -> Floats:
@@ -108,8 +110,8 @@ def batch_queue(
     the mean and variance of batches are those of the linear recursion with the mean slope (statistical linearisation).
     A server rests after a batch during which none comes; who comes then starts the next alone (renewal theory). In
     heavy traffic the wait is never below that of a server which computes requests one by one at the pace of full
-    batches. Mean time within 13 % of a simulated queue of one or two servers; of many servers
-    it can be a fifth too long, and fall a little with the rate, where a batch of one lasts about a gap.
+    batches. Mean time within 13 % of a simulated queue of one or two servers; of many servers it can be a fifth too
+    long, and fall a little with the rate, where a batch of one lasts about a gap.
     """
     k = servers + 0.0 * rate
     ca2, first = 1.0 / k, rate * alone_ms
@@ -123,9 +125,8 @@ def batch_queue(
         gone = np.exp(-come)
         if not poisson:
             gone = np.where(k <= 1.0, gone, 1.0 - gamma_mean_below(np.ones_like(k), k, come))
-        rests = gone / np.maximum(
-            1.0 - stays + gone, TINY
-        )  # share of batches that start with who comes to a rest
+        # Share of batches that start with who comes to a rest.
+        rests = gone / np.maximum(1.0 - stays + gone, TINY)
         joined = rests * follow + (1.0 - rests) * come  # who come during a batch
         many = np.clip(joined / np.maximum(1.0 - rests, TINY), 1.0, 1.0 + np.maximum(first, come))
         shape = np.maximum(many * k * (1.0 - np.minimum(rate * slope, HIGHEST) ** 2), 0.5)

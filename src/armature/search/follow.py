@@ -49,16 +49,15 @@ def followed(points: Points, makers: Sequence[MakeSurface], workload: Workload, 
         surface = makers[number]()
         for row in rows[points.surface[rows] == number].tolist():
             layout, batch = int(points.layout[row]), float(points.batch[row])
+            closed, arriving = None, requests
             if workload.request_rate is None:
                 asked = workload.concurrency if points.served[row] >= 1.0 else concurrency[row]
                 concurrency[row] = closed = max(1, round(float(asked or 1.0)))
-                found = surface.followed(layout, requests, batch, closed)
-            else:
-                comes = float(rate[row])
-                if not _equal(comes, requests.rate_per_s):
-                    found = surface.followed(layout, requests.scaled(comes), batch)
-                else:  # layouts share what the requests cost
-                    found = surface.followed(layout, requests, batch)
+            elif not _equal(
+                float(rate[row]), requests.rate_per_s
+            ):  # else layouts share what the requests cost
+                arriving = requests.scaled(float(rate[row]))
+            found = surface.followed(layout, arriving, batch, closed)
             if found is None:
                 continue
             traced[row] = *found.ttft_ms[1:], *found.itl_ms[1:]

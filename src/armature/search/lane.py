@@ -9,12 +9,10 @@ import msgspec
 import numpy as np
 
 from armature.perf.estimate import Floats
-from armature.perf.queueing import TINY
+from armature.perf.queueing import HIGHEST, TINY
 
-__all__ = ["HIGHEST", "Lane", "Steps", "held_up", "steps_of"]
+__all__ = ["Lane", "Steps", "held_up", "steps_of"]
 
-HIGHEST = 0.98
-"""Utilisations are clipped here; points above MAX_UTILISATION are marked overloaded by the sweep."""
 ROUNDS = 4
 """Rounds of the fixed point of the step time; it changes by less than 1 % after them below 90 % of capacity."""
 

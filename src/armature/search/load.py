@@ -24,6 +24,7 @@ from msgspec import structs
 
 from armature.perf.estimate import FloatLike, Floats
 from armature.perf.queueing import (
+    HIGHEST,
     TINY,
     Batched,
     batch_queue,
@@ -35,7 +36,7 @@ from armature.perf.queueing import (
     round_robin_wait_ms,
     wait_shape,
 )
-from armature.search.lane import HIGHEST, Lane, Steps, held_up, steps_of
+from armature.search.lane import Lane, Steps, held_up, steps_of
 
 __all__ = [
     "Between",

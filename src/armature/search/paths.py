@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
 from armature.perf.estimate import Floats
 from armature.search.closed import closed_agg_path, closed_split_path
@@ -12,7 +12,7 @@ from armature.search.path import Path, agg_path, first_tokens, split_path
 from armature.search.traced import Prompts
 from armature.workload.requests import Requests
 
-__all__ = ["FirstTokens", "Followed", "PathOf", "agg_path_of", "split_path_of"]
+__all__ = ["Dealt", "FirstTokens", "Followed", "PathOf", "agg_path_of", "split_path_of"]
 
 
 class Followed(NamedTuple):
@@ -29,43 +29,34 @@ class Followed(NamedTuple):
         return cls(figures[:3], figures[3:], path.rate)
 
 
-class PathOf(Protocol):
-    def __call__(
-        self,
-        requests: Requests,
-        in_flight: float,
-        *,
-        prefill: int,
-        servers: int,
-        lanes: int,
-        in_node: bool,
-        closed: int | None,
-    ) -> Followed:
-        """prefill: index of the prefill engine; servers, lanes: what prompts, and what decoding, is dealt to; closed:
-        the fixed number of requests in the whole layout, None where they come by themselves."""
-        ...
+class Dealt(NamedTuple):
+    """How a layout takes requests. prefill: index of the prefill engine, -1 when aggregated; servers, lanes: what
+    prompts, and what decoding, is dealt to; in_node: whether one node holds the layout. in_flight: a first guess of the
+    mean number in a lane; closed: the fixed number in the whole layout, None where requests come by themselves."""
+
+    prefill: int
+    servers: int
+    lanes: int
+    in_node: bool
+    in_flight: float
+    closed: int | None
+
+
+PathOf = Callable[[Requests, Dealt], Followed]
 
 
 def agg_path_of(engine: Engine, prompts: Prompts) -> PathOf:
     """Of an engine's aggregated layouts."""
 
-    def path(
-        requests: Requests,
-        in_flight: float,
-        *,
-        prefill: int,
-        servers: int,
-        lanes: int,
-        in_node: bool,
-        closed: int | None,
-    ) -> Followed:
+    def path(requests: Requests, dealt: Dealt) -> Followed:
+        servers, closed = dealt.servers, dealt.closed
         if closed is None:
-            return Followed.of(agg_path(engine, requests, servers, in_flight, prompts))
-        key = engine.max_batch, engine.parallelism, servers, closed
-        if key not in prompts.kept:  # whatever targets and budgets are asked
-            prompts.kept[key] = Followed.of(closed_agg_path(engine, requests, servers, closed, prompts))
-        found: Followed = prompts.kept[key]
-        return found
+            return Followed.of(agg_path(engine, requests, servers, dealt.in_flight, prompts))
+        return prompts.once(
+            (engine.max_batch, engine.parallelism, servers, closed),
+            engine.times,
+            lambda: Followed.of(closed_agg_path(engine, requests, servers, closed, prompts)),
+        )
 
     return path
 
@@ -90,27 +81,23 @@ def split_path_of(senders: Mapping[int, tuple[FirstTokens, float]], decode: Engi
     """Of disaggregated layouts. senders: by index, the prefill engine and the KV bytes that each of its GPUs holds of a
     prompt of `isl` tokens."""
 
-    def path(
-        requests: Requests,
-        in_flight: float,
-        *,
-        prefill: int,
-        servers: int,
-        lanes: int,
-        in_node: bool,
-        closed: int | None,
-    ) -> Followed:
-        first, held = senders[prefill]
-        moved = moved_ms(held, first.engine, decode, within_node=in_node) / isl
+    def path(requests: Requests, dealt: Dealt) -> Followed:
+        (first, held), servers, lanes, closed = (
+            senders[dealt.prefill],
+            dealt.servers,
+            dealt.lanes,
+            dealt.closed,
+        )
+        moved = moved_ms(held, first.engine, decode, within_node=dealt.in_node) / isl
         if closed is None:
             return Followed.of(split_path(decode, requests, first.at(requests, servers), lanes, moved))
-        kept, key = first.prompts.kept, (id(decode.times), decode.max_batch, servers, lanes, moved, closed)
-        if key not in kept:  # with the step times, so that no others take their id
-            path = closed_split_path(
-                first.engine, decode, requests, servers, lanes, moved, closed, first.prompts
-            )
-            kept[key] = Followed.of(path), decode.times
-        found: Followed = kept[key][0]
-        return found
+        prompts = first.prompts
+        return prompts.once(
+            (decode.max_batch, servers, lanes, moved, closed),
+            decode.times,
+            lambda: Followed.of(
+                closed_split_path(first.engine, decode, requests, servers, lanes, moved, closed, prompts)
+            ),
+        )
 
     return path

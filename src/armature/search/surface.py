@@ -24,7 +24,7 @@ from armature.search.lane import Lane
 from armature.search.load import found_in_flight, rate_at
 from armature.search.operating import Engine, agg_curve, moved_ms, prefill_lane
 from armature.search.path import prompt_scale
-from armature.search.paths import FirstTokens, Followed, PathOf, agg_path_of, split_path_of
+from armature.search.paths import Dealt, FirstTokens, Followed, PathOf, agg_path_of, split_path_of
 from armature.search.placement import Counts, worker_counts, worker_slots
 from armature.search.spots import Spots, means_of
 from armature.workload.requests import Requests
@@ -116,15 +116,15 @@ class Surface:
         workload is no trace's."""
         if self.path is None:
             return None
-        found = self.path(
-            requests,
+        dealt = Dealt(
+            int(self.prefill[layout]),
+            int(self.servers[layout]),
+            int(self.decoders[layout]),
+            bool(self.in_node[layout]),
             in_flight,
-            prefill=int(self.prefill[layout]),
-            servers=int(self.servers[layout]),
-            lanes=int(self.decoders[layout]),
-            in_node=bool(self.in_node[layout]),
-            closed=closed,
+            closed,
         )
+        found = self.path(requests, dealt)
         host_ms = float(self.host_ms[layout])
         return found._replace(ttft_ms=tuple(value + host_ms for value in found.ttft_ms))
 

@@ -129,7 +129,7 @@ def judged_points(
     position = np.minimum(_position(carried, asked), _position(surface.rate, surface.rate_limit))
     layout = np.arange(len(surface.gpus))
     served = np.minimum(_at(carried, layout, position) / asked, 1.0)
-    served, spots = np.where(served > 1.0 - 1e-9, 1.0, served), surface.at(layout, position)
+    served, spots = np.where(served > 1.0 - TOLERANCE, 1.0, served), surface.at(layout, position)
     found = _rows(surface, workload, layout, position, served, spots.rate, *spots.means())
     if (
         workload.request_rate is None
@@ -220,7 +220,7 @@ def _verdicts(sla: Sla, served: Floats, ttft_ms: Floats, itl_ms: Floats, e2e_ms:
     predicted = {"itl_ms": itl_ms, "ttft_ms": ttft_ms, "e2e_ms": e2e_ms}
     names = [name for name in predicted if name in sla.targets]
     ratios = np.stack([1.0 / np.maximum(served, 1e-9), *(predicted[n] / sla.targets[n] for n in names)])
-    missed = ratios.max(axis=0) > 1.0 + 1e-9
+    missed = ratios.max(axis=0) > 1.0 + TOLERANCE
     by = np.bincount(ratios.argmax(axis=0)[missed], minlength=len(ratios))
     counts = {f"miss_{name}": int(n) for name, n in zip(names, by[1:], strict=True)}
     return Verdicts(meet_everything=int((~missed).sum()), carry_too_little=int(by[0]), **counts)

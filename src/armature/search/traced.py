@@ -6,8 +6,9 @@ is the business of `path`, which takes the trace's own arrivals.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from armature.workload.requests import Requests
 __all__ = ["PromptCosts", "Prompts"]
 
 Ints = npt.NDArray[np.int64]
+T = TypeVar("T")
 _NODES = 24
 _SERVERS = np.array([1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256], dtype=np.int64)
 """Numbers of servers that are worked out; those between are interpolated, in the logarithm."""
@@ -41,7 +43,7 @@ class Prompts:
 
     A prompt with n new tokens after p cached ones takes F(n) + k n p: F the chunks of a prompt of its own, sampled and
     interpolated; k what attention to earlier tokens costs, which is a product of both lengths. Arrivals do not count,
-    so what has been worked out serves the same requests at every rate. kept: what others work out of them.
+    so what has been worked out serves the same requests at every rate.
     """
 
     def __init__(self, times: StepTimes, requests: Requests, room_tokens: float, chunk_tokens: float) -> None:
@@ -51,7 +53,7 @@ class Prompts:
         self._extra = _extra_per_pair(times, requests, chunk_tokens)
         self._ms: dict[int, tuple[Floats, Floats]] = {}
         self._moments: dict[int, tuple[float, float, float, float]] = {}
-        self.kept: dict[tuple[object, ...], Any] = {}
+        self._kept: dict[tuple[object, ...], tuple[StepTimes, Any]] = {}
 
     @classmethod
     def of(cls, engine: Engine, requests: Requests) -> Prompts:
@@ -61,6 +63,15 @@ class Prompts:
         """Whether these are the requests, at whatever rate they come."""
         ours = self._requests
         return requests.isl is ours.isl and requests.block_ids is ours.block_ids
+
+    def once(self, key: tuple[object, ...], times: StepTimes, work_out: Callable[[], T]) -> T:
+        """What `work_out` makes of the requests where they decode in these step times, whatever arrivals, targets and
+        budgets are asked; kept with the step times, so that no others take their id."""
+        key = *key, id(times)
+        if key not in self._kept:
+            self._kept[key] = times, work_out()
+        result: T = self._kept[key][1]
+        return result
 
     def costs(self, servers: Ints) -> PromptCosts:
         """By number of caches that requests are dealt to, (L,), each at least 1."""

@@ -194,18 +194,11 @@ class _Loop:
     def _add(self, role: int, index: int, now: float) -> None:
         worker = self.roles[role][self.dealt[role] % len(self.roles[role])]
         self.dealt[role] += 1
-        only_prefill, remote = len(self.roles) > 1 and role == 0, role == 1
-        isl = int(self.stream.isl[index])
-        worker.engine.add(
-            EngineSequence(
-                index,
-                isl,
-                1 if only_prefill else int(self.stream.osl[index]),
-                _blocks(self.stream, index, self.sides[role].limits),
-                remote_kv=remote,
-                transfer_ms=self.deployment.transfer_ms_per_token * isl if remote else 0.0,
-            )
-        )
+        transfer_ms = None
+        if role == 1:
+            transfer_ms = self.deployment.transfer_ms_per_token * int(self.stream.isl[index])
+        only_prefill = len(self.roles) > 1 and role == 0
+        worker.engine.add(_sequence(self.stream, index, self.sides[role].limits, only_prefill, transfer_ms))
         self._at(now, lambda when: self._plan(role, worker, when), late=True)
 
     def _plan(self, role: int, worker: _Worker, now: float) -> None:
@@ -251,6 +244,20 @@ class _Record:
             self.outputs[index] = sequence.outputs
 
 
+def _sequence(
+    stream: Stream, index: int, limits: EngineLimits, prefill_only: bool, transfer_ms: float | None
+) -> EngineSequence:
+    """A request as an engine takes it. transfer_ms: of its KV cache, None where its prompt is computed there."""
+    return EngineSequence(
+        index,
+        int(stream.isl[index]),
+        1 if prefill_only else int(stream.osl[index]),
+        _blocks(stream, index, limits),
+        remote_kv=transfer_ms is not None,
+        transfer_ms=transfer_ms or 0.0,
+    )
+
+
 def _serve(
     workers: Workers,
     stream: Stream,
@@ -266,13 +273,12 @@ def _serve(
         engine = Engine(workers.limits, workers.clock)
         mine = order[worker :: workers.replicas].tolist()
         queue = [
-            EngineSequence(
+            _sequence(
+                stream,
                 index,
-                int(stream.isl[index]),
-                1 if prefill_only else int(stream.osl[index]),
-                _blocks(stream, index, workers.limits),
-                remote_kv=transfer_ms is not None,
-                transfer_ms=float(transfer_ms[index]) if transfer_ms is not None else 0.0,
+                workers.limits,
+                prefill_only,
+                None if transfer_ms is None else float(transfer_ms[index]),
             )
             for index in mine
         ]

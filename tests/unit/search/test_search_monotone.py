@@ -63,7 +63,7 @@ def swept(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: st
     }
     (request,) = load_documents(json.dumps(document), "monotone")
     pools = inventory(pool(gpus, 8), *([pool(second, 4, "a100_sxm")] if second else []))
-    return ASK[estimator](question_of(default_request(request), pools, FACTS[facts]))  # type: ignore[arg-type]
+    return ASK[estimator](question_of(default_request(request), pools, FACTS[facts]))
 
 
 def not_worse(new: Candidate, old: Candidate, load: bool, latency: bool) -> None:

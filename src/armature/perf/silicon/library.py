@@ -15,13 +15,14 @@ The library's own mixed step is not used: for MLA models it leaves out the decod
 Its facade, `EngineHandle.compile`, opens the database of the system anew for each engine: half a second for the
 first, 10 ms for each other, nearly all of it YAML and one table of kernels. `compile_handle` takes the same steps in
 the same order (`build_model_config`, `get_model`, `build_engine_spec_json`, `EngineHandle`) with a database that is
-opened once, and answers are those of the facade to the last bit (a test holds it). Three things here are not the
-library's public face, and a fourth is `moe_comm_backend` (`perf.silicon.exchange`):
+opened once, and answers are those of the facade to the last bit (a test holds it). Four things here are not the
+library's public face:
 
 - `systems/query_versions.yaml`, which says what version is `current`: its own look-up reads every system's files;
 - `_attention_lane_density_cache` of a database: which attention kernels its tables hold, in `lanes.json` for the
   version we were tested with; the library reads both tables twice to find out, 0.5 s;
-- `engine._PROBE_CACHE_GENERATION`, which that cache is stamped with.
+- `engine._PROBE_CACHE_GENERATION`, which that cache is stamped with;
+- `moe_comm_backend` of a model's configuration, which its own search sets (`perf.silicon.exchange`).
 """
 
 from __future__ import annotations

@@ -94,10 +94,7 @@ class Attentions:
         facts = spec.facts
         model = (facts.name, facts.config_dir, facts.weight_bytes, facts.quantisation)
         dtypes = (ask.modes.get("kvcache_quant_mode"), ask.modes.get("fmha_quant_mode"))
-        ways = (
-            ask.exchange.context,
-            ask.exchange.generation,
-        )  # the tables of DeepEP's engines have their own
+        ways = (ask.exchange.context, ask.exchange.generation)  # DeepEP's engines have tables of their own
         key = (*model, spec.gpu.sku, spec.backend, spec.parallelism.tp, *dtypes, *ways)
         found = self._kept.pop(key, None)
         if found is None:
