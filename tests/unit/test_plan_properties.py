@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 from armature.api import load_documents, v1beta1
-from armature.cli.flow import plan_request
 from armature.errors import ArmatureError, InvalidInput, NothingFits
+from armature.flow import plan_request
 from armature.graph.build import to_documents
 from armature.graph.preflight import gpu_count, preflight
 from armature.hardware.catalog import GPUS
