@@ -70,11 +70,13 @@ def search_request(
     advice: bool = False,
     env: Mapping[str, str] | None = None,
     found: Inventory | None = None,
+    model_cache: Path | None = None,
     tell: Callable[[str], None] = lambda step: None,
 ) -> Searched:
     """The search for a request; parameters and errors are those of `plan_request`.
 
-    advice: whether NothingFits says what would hold the model.
+    advice: whether NothingFits says what would hold the model. model_cache: a directory that holds the model's files or
+    is a model cache. tell: hears each sub-phase as it begins, by its name in `status.profilingPhase` (LIFE-03).
     """
     from msgspec import structs
 
@@ -82,7 +84,7 @@ def search_request(
     from armature.search.question import question_of
     from armature.search.rapid import profile_for, sweep
 
-    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, found)
+    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, found, model_cache)
     question = question_of(request, inventory, facts, prices=prices, trace=trace)
     source = step_times(estimator, env) if isinstance(estimator, str) else estimator
     tell("SweepingPrefill")
@@ -118,7 +120,6 @@ def plan_request(
     objective: Chooser = "armature",
     env: Mapping[str, str] | None = None,
     found: Inventory | None = None,
-    tell: Callable[[str], None] = lambda step: None,
 ) -> tuple[Profile, Graph]:
     """The profile of the request and the graph of its pick (or of `candidate`), proven able to start.
 
@@ -126,8 +127,7 @@ def plan_request(
     whose rules choose; `aic` gives no advice, which is the search's own.
     hardware_text: GPUs as `--hardware` takes them, in place of what the request states. prices: per GPU-hour by
     SKU. advice: whether the profile says what would change it. env: the environment to read caches and tokens from.
-    found: the GPUs that were discovered; without it those of this machine. tell: hears each sub-phase as it begins, by
-    its name in `status.profilingPhase` (LIFE-03).
+    found: the GPUs that were discovered; without it those of this machine.
     Raises InvalidInput, ModelUnknown, HardwareUnknown, NothingFits or PreflightFailed.
     """
     from armature.graph.build import build
@@ -148,11 +148,9 @@ def plan_request(
             advice=advice,
             env=env,
             found=found,
-            tell=tell,
         )
         request, profile = searched.request, searched.advised() if advice else searched.profile
     chosen = None if candidate is None else candidate_named(profile, candidate).id
-    tell("GeneratingDGD")
     graph = build(profile, request, candidate_id=chosen)
     require(graph, profile)
     return profile, graph
@@ -211,11 +209,11 @@ def _looked_up(
     offline: bool,
     env: Mapping[str, str] | None,
     found: Inventory | None,
+    model_cache: Path | None = None,
 ) -> tuple[DynamoGraphDeploymentRequest, Inventory, ModelFacts, Trace | None]:
     """The request with its defaults, the GPUs to plan for, the model's facts, and the trace that it refers to."""
     from armature.api import default_request
     from armature.hardware.inventory import inventory_for_request, parse_hardware
-    from armature.model.resolve import resolve_model
 
     request = default_request(request)
     if hardware_text is not None:
@@ -225,10 +223,19 @@ def _looked_up(
         there = found if found is not None else _discovered(request)
     inventory = inventory_for_request(request.spec.hardware, there)
     trace = _trace_of(request)
-    facts = resolve_model(request.spec.model, offline=offline, env=os.environ if env is None else env)
+    facts = _facts(request.spec.model, offline, os.environ if env is None else env, model_cache)
     if trace is None:
         _require_context(request, facts)
     return request, inventory, facts, trace
+
+
+def _facts(model: str, offline: bool, env: Mapping[str, str], model_cache: Path | None) -> ModelFacts:
+    from armature.model.read import facts_from_directory
+    from armature.model.resolve import resolve_model
+
+    if model_cache is not None and (model_cache / "config.json").is_file():
+        return facts_from_directory(model, model_cache, source=f"{model_cache / 'config.json'}")
+    return resolve_model(model, offline=offline, env=env, cache=model_cache)
 
 
 def select_candidate(

@@ -97,7 +97,9 @@ def profile_for(
     tell: Callable[[str], None] | None = None,
 ) -> Profile:
     """The profile of the sweep that a request led to: with the request, and with what its trace did to the choice."""
-    found = structs.replace(profile_of(swept, tell=tell), request=request_document(request), estimator=estimator.name)
+    found = structs.replace(
+        profile_of(swept, tell=tell), request=request_document(request), estimator=estimator.name
+    )
     if swept.question.trace is None:
         return found
     plain = swept.question.with_means_only()
