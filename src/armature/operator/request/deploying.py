@@ -23,21 +23,20 @@ def deploying(seen: Observed, draft: Draft) -> Pass:
     if seen.graph is None:
         if not seen.annotation(GENERATED_SPEC):
             return _deleted(seen, name)
-        if seen.selected is not None:
+        if isinstance(seen.selected, Answer):
             return selected(seen, draft)
-        draft.conditions.set(
-            _CONDITION, "False", "DeploymentInProgress", f"DGD {name} is in initializing state"
-        )
-        return draft.done("Deploying", deploy=True)
+        events = _unknown_point(seen, draft)
+        waiting = f"DGD {name} is in initializing state"
+        draft.conditions.set(_CONDITION, "False", "DeploymentInProgress", waiting)
+        return draft.done("Deploying", deploy=True, events=events)
     if not is_own_graph(seen.graph, seen.request):
         return rejected(seen, texts.NOT_OURS.format(name=name))
-    if seen.selected is not None:
+    if isinstance(seen.selected, Answer):
         return selected(seen, draft)
     draft.fields["deploymentInfo"] = _info(seen.graph)
     if seen.annotation(SELECTED_POINT) and point_of(seen.graph) not in ("", point_of(graph_of(seen.status))):
-        draft.conditions.set(
-            _CONDITION, "False", "DeploymentReplaced", f"DGD {name} makes way for another point"
-        )
+        makes_way = f"DGD {name} makes way for another point"
+        draft.conditions.set(_CONDITION, "False", "DeploymentReplaced", makes_way)
         return draft.done("Deploying", replace=True)
     patch, adopt, events = _first_seen(seen, name)
     state = _state(seen.graph)
@@ -45,18 +44,17 @@ def deploying(seen: Observed, draft: Draft) -> Pass:
         ready = f"DynamoGraphDeployment {name} is ready"
         draft.conditions.set(_CONDITION, "True", "DeploymentReady", ready)
         since = str(draft.conditions.get(_CONDITION)["lastTransitionTime"])
-        event = Event("Normal", "DeploymentReady", ready, since)
-        return draft.done("Deployed", patch=patch, adopt=adopt, events=[event])
-    if draft.conditions.get(_CONDITION).get("reason") != "DeploymentDegraded":
-        draft.conditions.set(_CONDITION, "False", "DeploymentInProgress", _in_state(name, state))
-    events = [
-        Event(
-            "Warning",
-            "ImagePullFailed",
-            f"pod {pod} container {container}: {reason}{message and f': {message}'}",
-        )
+        events.append(Event("Normal", "DeploymentReady", ready, since))
+        return draft.done("Deployed", patch=patch, adopt=adopt, events=events)
+    degraded = draft.conditions.get(_CONDITION).get("reason") == "DeploymentDegraded"
+    said = f"Deployment degraded to {state}" if degraded else f"DGD {name} is in {state} state"
+    pulls = [
+        f"pod {pod} container {container}: {reason}{f': {message}' if message else ''}"
         for pod, container, reason, message in seen.stuck
     ]
+    reason = "DeploymentDegraded" if degraded else "DeploymentInProgress"
+    if draft.conditions.set(_CONDITION, "False", reason, "; ".join([said, *pulls])):
+        events += [Event("Warning", "ImagePullFailed", pull) for pull in pulls]
     return draft.done("Deploying", patch=patch, adopt=adopt, events=events)
 
 
@@ -85,17 +83,20 @@ def deployed(seen: Observed, draft: Draft) -> Pass:
 def selected(seen: Observed, draft: Draft) -> Pass:
     """Another point of the plan takes the pick's place; a graph that is there already makes way for it later."""
     wanted, phase = seen.annotation(SELECTED_POINT), str(seen.status["phase"])
-    if isinstance(seen.selected, Failure):
-        message = f"Point {wanted} cannot be selected: {seen.selected.message}"
-        told = not draft.conditions.set("PointSelected", "False", "PointUnknown", message)
-        return draft.done(phase, events=[] if told else [Event("Warning", "PointUnknown", message)])
-    assert isinstance(seen.selected, Answer)
+    if not isinstance(seen.selected, Answer):
+        return draft.done(phase, events=_unknown_point(seen, draft))
     patch = write_answer(draft, seen.selected)
     message = f"Point {wanted} ({seen.selected.point}) takes the place of the pick"
     draft.conditions.set("PointSelected", "True", "PointSelected", message)
-    return draft.done(
-        phase, patch=patch, events=[Event("Normal", "PointSelected", message, seen.selected.point)]
-    )
+    return draft.done(phase, patch=patch, events=[Event("Normal", "PointSelected", message)])
+
+
+def _unknown_point(seen: Observed, draft: Draft) -> list[Event]:
+    if not isinstance(seen.selected, Failure):
+        return []
+    message = f"Point {seen.annotation(SELECTED_POINT)} cannot be selected: {seen.selected.message}"
+    new = draft.conditions.set("PointSelected", "False", "PointUnknown", message)
+    return [Event("Warning", "PointUnknown", message)] if new else []
 
 
 def rejected(seen: Observed, message: str) -> Pass:

@@ -74,7 +74,7 @@ def point_of(graph: Mapping[str, Any] | None) -> str:
 
 
 def chosen_point(status: Mapping[str, Any], wanted: str) -> str | None:
-    """The id of the point that the user chose, by number or by id; None when the graph runs it already or none is chosen.
+    """The id of the point that the user chose by number or id; None when none is, or the graph runs it already.
 
     A point that is not among those in the status is given back as it was written.
     """

@@ -93,8 +93,10 @@ class Event:
 
 @dataclass(slots=True)
 class Pass:
-    """What to do, in this order: make objects, tell, patch the request itself, and last write its status. A pass cut short
-    is made again from the start, so that nothing is left out and, names being what they are, nothing is done twice.
+    """What to do, in this order: make objects, tell, patch the request itself, and last write its status.
+
+    A pass cut short is made again from the start: nothing is left out and, names being what they are, nothing is done
+    twice.
 
     status: the whole status as it is to be. patch: a merge patch of metadata and spec. profile: whether profiling is to
     be started (a Job, or a place in the pool). create: objects that may exist already. deploy: whether to create the
