@@ -13,6 +13,7 @@ PACKAGE = ROOT / "src" / "armature"
 LAYERS = [
     ("cli", "parse arguments, call one function, print"),
     ("local", "a graph as supervised processes on this machine"),
+    ("operator", "a request on Kubernetes, through the same functions"),
     ("graph", "Profile to DynamoGraphDeployment, and the proof that it can start"),
     ("report", "a Profile for a person, and for a script"),
     ("search", "every layout, predicted; the front; the pick and why"),

@@ -14,7 +14,7 @@ from armature.search.profile import Candidate, Profile
 if TYPE_CHECKING:
     from armature.graph.build import Graph
 
-__all__ = ["MOST_POINTS", "Answer", "another_point", "answer_of"]
+__all__ = ["MOST_POINTS", "Answer", "Failure", "Outcome", "Running", "another_point", "answer_of"]
 
 MOST_POINTS = 50
 """Pareto points in the status at most, so that an object stays small for every watcher."""
@@ -41,6 +41,22 @@ class Answer(msgspec.Struct, frozen=True):
     at_risk: bool
     notes: list[str]
     profile: bytes
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Profiling came to nothing; message: why, fit for a user."""
+
+    message: str
+
+
+class Running(msgspec.Struct, frozen=True):
+    """Profiling goes on; step: the sub-phase that it last told of, empty before the first."""
+
+    step: str = ""
+    message: str = ""
+
+
+Outcome = Answer | Failure | Running
 
 
 def answer_of(

@@ -14,13 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from armature.operator.names import job_name
-from armature.operator.profiling.answer import Answer
+from armature.operator.profiling.answer import Answer, Failure, Running
 from armature.operator.request import deploying, texts
 from armature.operator.request.draft import Draft, failed
 from armature.operator.request.found import hardware_fields, hardware_text
 from armature.operator.request.pods import is_active, job_failure, trouble
 from armature.operator.request.results import write_answer
-from armature.operator.request.state import Event, Failure, Observed, Pass, Running
+from armature.operator.request.state import Event, Observed, Pass
 
 __all__ = ["decide"]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from armature.operator.names import GENERATED_SPEC, SELECTED_POINT
-from armature.operator.profiling.answer import Answer
+from armature.operator.profiling.answer import Answer, Failure
 from armature.operator.request import texts
 from armature.operator.request.draft import Draft, failed
 from armature.operator.request.results import chosen_point, graph_of, is_own_graph, point_of, write_answer
-from armature.operator.request.state import Event, Failure, Observed, Pass
+from armature.operator.request.state import Event, Observed, Pass
 
 __all__ = ["deployed", "deploying", "rejected", "selected"]
 

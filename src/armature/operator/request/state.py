@@ -7,29 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from armature.hardware.inventory import Inventory
-from armature.operator.profiling.answer import Answer
+from armature.operator.profiling.answer import Answer, Failure, Outcome
 
-__all__ = ["Event", "Failure", "Observed", "Outcome", "Pass", "Running"]
+__all__ = ["Event", "Observed", "Pass"]
 
 Object = dict[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """Profiling came to nothing: `message` is fit for a user."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Running:
-    """Profiling goes on; step: the sub-phase that it last told of, empty before the first."""
-
-    step: str = ""
-    message: str = ""
-
-
-Outcome = Answer | Failure | Running
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,5 +58,5 @@ NOT_OURS = (
 )
 POINT_REFUSED = (
     "Point {point} is not applied: the graph is deployed. Delete DynamoGraphDeployment {graph} and this DGDR, and "
-    "create the DGDR again with autoApply: false to choose first, or apply that point's graph yourself (armature select)"
+    "create the DGDR again with autoApply: false to choose first; or apply that point's graph yourself"
 )
