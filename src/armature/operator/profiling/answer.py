@@ -13,6 +13,7 @@ from armature.search.profile import Candidate, Profile
 
 if TYPE_CHECKING:
     from armature.graph.build import Graph
+    from armature.perf.estimate import Estimator
 
 __all__ = ["MOST_POINTS", "Answer", "Failure", "Outcome", "Running", "another_point", "answer_of"]
 
@@ -28,8 +29,7 @@ class Answer(msgspec.Struct, frozen=True):
     `status.profilingResults.pareto` by rising tokens/s/user. point: the candidate that the graph runs, by its id.
     missed: each thing asked that it misses and by how much, as a clause; empty when it meets all. would_meet: what was
     found that would, as sentences. targets: how many latencies the request states. at_risk: whether one is missed
-    within the 80 % band. notes: for the user. profile: the whole
-    profile as JSON, to choose another point from."""
+    within the 80 % band. notes: for the user. profile: all of it as JSON, to choose another point from."""
 
     graph: dict[str, Any]
     extras: list[dict[str, Any]]
@@ -66,13 +66,15 @@ def answer_of(
     model_cache: Path | None = None,
     trace: Path | None = None,
     point: str | None = None,
+    estimator: Estimator | None = None,
     tell: Callable[[str], None] = lambda step: None,
 ) -> Answer:
     """The answer to a v1beta1 request.
 
     found: the GPUs of the cluster; None where the request states them. model_cache: the model's directory or a model
     cache, mounted here. trace: the file that `traceRef` names, mounted here. point: another candidate in place of the
-    pick, by id or by its number in `pareto`. tell: hears each sub-phase as it begins.
+    pick, by id or by its number in `pareto`. estimator: where step times come from, when others use it too. tell: hears
+    each sub-phase as it begins.
     Raises ArmatureError.
     """
     from armature.api.parse import parse_tolerant_as
@@ -84,7 +86,9 @@ def answer_of(
     typed = parse_tolerant_as(DynamoGraphDeploymentRequest, request)
     if trace is not None and typed.spec.workload.trace_ref is not None:
         typed.spec.workload.trace_ref = type(typed.spec.workload.trace_ref)(path=str(trace))
-    searched = search_request(typed, found=found, model_cache=model_cache, tell=tell)
+    searched = search_request(
+        typed, found=found, model_cache=model_cache, estimator=estimator or "auto", tell=tell
+    )
     profile = searched.profile if not _missed(searched.profile) else searched.advised()
     tell("GeneratingDGD")
     if point is not None:
