@@ -9,7 +9,7 @@
     ├── PreflightFailed              exit 6   the graph cannot start: every reason at once
     ├── StartFailed                  exit 7   a process did not become ready, a port is in use
     ├── OutputFailed                 exit 8   a result could not be written (disk full, no permission)
-    └── ClusterFailed                exit 9   the Kubernetes API server refused or was out of reach; `kube.errors` has its parts
+    └── ClusterFailed                exit 9   the Kubernetes API server refused, or was out of reach (see `kube.errors`)
 
 Layer 0: imports nothing of ours. Anything that reaches the user and is not in this tree is a bug.
 """

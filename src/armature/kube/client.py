@@ -6,7 +6,7 @@ Objects are plain mappings. Every method raises `errors.ApiError` (its docstring
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -68,7 +68,7 @@ class Client(Protocol):
         resource_version: str,
         timeout_s: float,
         idle_s: float,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         """Changes after `resource_version`, until the server ends the watch, at the latest after `timeout_s`.
 
         Raises Gone when the server no longer remembers that version, be it at once or in mid-stream; Timeout when

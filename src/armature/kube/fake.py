@@ -9,7 +9,7 @@ whichever version asks) or run controllers; `collect_garbage` is one pass of the
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -140,7 +140,7 @@ class FakeCluster:
         resource_version: str,
         timeout_s: float,
         idle_s: float,
-    ) -> AsyncIterator[WatchEvent]:
+    ) -> AsyncGenerator[WatchEvent, None]:
         await self._arrive("watch", kind, selector.namespace, "", "")
         at = int(resource_version)
         if at < self._store.compacted:
