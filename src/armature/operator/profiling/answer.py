@@ -87,7 +87,11 @@ def answer_of(
     if trace is not None and typed.spec.workload.trace_ref is not None:
         typed.spec.workload.trace_ref = type(typed.spec.workload.trace_ref)(path=str(trace))
     searched = search_request(
-        typed, found=found, model_cache=model_cache, estimator=estimator or "auto", tell=tell
+        typed,
+        found=found or Inventory((), "stated"),
+        model_cache=model_cache,
+        estimator=estimator or "auto",
+        tell=tell,
     )
     profile = searched.profile if not _missed(searched.profile) else searched.advised()
     tell("GeneratingDGD")

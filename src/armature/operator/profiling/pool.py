@@ -1,7 +1,7 @@
 """Profiling inline: requests answered in processes of the operator's own, one at a time in each.
 
-Nothing of it is remembered beyond the process: an operator that starts again asks again, and of the same request and the
-same GPUs the plan is the same.
+Nothing of it is remembered beyond the process: an operator that starts again asks again, and the same request and GPUs
+have the same plan.
 """
 
 from __future__ import annotations

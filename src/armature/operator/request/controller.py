@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -11,14 +10,15 @@ from armature.hardware.inventory import Inventory, inventory_for_request
 from armature.kube.client import Client
 from armature.kube.errors import NotFound
 from armature.kube.events import Recorder
-from armature.kube.kinds import CONFIG_MAP, DGD, JOB, PVC, Kind, Object
+from armature.kube.kinds import CONFIG_MAP, DGD, JOB, PVC, Kind, Object, name_of, namespace_of, uid_of
 from armature.kube.store import Key, Store
 from armature.operator.discovery import Discovery
 from armature.operator.names import SELECTED_POINT, output_name
-from armature.operator.profiling.answer import Answer, Failure, Outcome
+from armature.operator.profiling.answer import Answer, Failure, Outcome, Running
 from armature.operator.profiling.pool import Pool
 from armature.operator.profiling.report import outcome_of
 from armature.operator.request.act import Hands
+from armature.operator.request.caches import GRAPH_LABEL, JOB_NAME_LABEL, Caches
 from armature.operator.request.decide import decide
 from armature.operator.request.pods import stuck_images
 from armature.operator.request.results import chosen_point
@@ -27,27 +27,10 @@ from armature.operator.runtime.conditions import timestamp
 from armature.operator.runtime.controller import Outcome as PassOutcome
 from armature.operator.settings import Settings
 
-__all__ = ["Requests", "Stores"]
+__all__ = ["Requests"]
 
 _NEEDED = ("gpuSku", "vramMb", "numGpusPerNode")
 """With these stated a request needs no discovery (dynamo-operator reference §2)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The caches that a pass reads. profiler_pods: pods of profiling Jobs, by `job-name`. graph_pods: pods of graphs, by
-    the graph's name."""
-
-    requests: Store
-    jobs: Store
-    outputs: Store
-    profiler_pods: Store
-    graphs: Store
-    graph_pods: Store
-
-
-JOB_NAME_LABEL = "batch.kubernetes.io/job-name"
-GRAPH_LABEL = "nvidia.com/dynamo-graph-deployment-name"
 
 
 class Requests:
@@ -56,32 +39,31 @@ class Requests:
     def __init__(
         self,
         client: Client,
-        stores: Stores,
+        caches: Caches,
         recorder: Recorder,
         settings: Settings,
         discovery: Discovery,
-        pool: Pool | None,
+        pool: Pool,
         now: Callable[[], datetime],
     ) -> None:
-        self._client, self._stores, self._settings = client, stores, settings
+        self._client, self._caches, self._settings = client, caches, settings
         self._discovery, self._pool, self._now = discovery, pool, now
-        self._hands = Hands(client, stores.requests, recorder, settings, pool)
+        self._hands = Hands(client, caches.requests, recorder, settings, pool)
 
     async def reconcile(self, key: Key) -> PassOutcome | None:
         namespace, name = key
-        request = self._stores.requests.get(name, namespace)
+        request = self._caches.requests.store.get(name, namespace)
         if request is None or request["metadata"].get("deletionTimestamp"):
             return None
         seen = await self._observed(request)
-        found = decide(seen, inline=self._settings.profiling == "inline")
-        if found is None:
-            if self._pool is not None:
-                self._pool.forget(request["metadata"]["uid"])
-            return None
-        await self._hands.do(seen, found)
-        return PassOutcome(found.requeue_s)
+        found = None if seen is None else decide(seen, inline=self._settings.profiling == "inline")
+        if seen is not None and found is not None:
+            await self._hands.do(seen, found)
+            return PassOutcome(found.requeue_s)
+        return None
 
-    async def _observed(self, request: Object) -> Observed:
+    async def _observed(self, request: Object) -> Observed | None:
+        """None while something is worked out that the next pass must know; its end asks for that pass."""
         phase = (request.get("status") or {}).get("phase") or ""
         now = timestamp(self._now())
         if phase in ("", "Pending"):
@@ -106,9 +88,17 @@ class Requests:
         spec, namespace = request["spec"], request["metadata"]["namespace"]
         trace = (spec.get("workload") or {}).get("traceRef") or {}
         named: list[tuple[Kind, str | None, str]] = [
-            (PVC, (spec.get("modelCache") or {}).get("pvcName"), "model cache PVC {} not found in namespace {}"),
+            (
+                PVC,
+                (spec.get("modelCache") or {}).get("pvcName"),
+                "model cache PVC {} not found in namespace {}",
+            ),
             (PVC, (trace.get("pvc") or {}).get("name"), "trace PVC {} not found in namespace {}"),
-            (CONFIG_MAP, (trace.get("configMap") or {}).get("name"), "trace ConfigMap {} not found in namespace {}"),
+            (
+                CONFIG_MAP,
+                (trace.get("configMap") or {}).get("name"),
+                "trace ConfigMap {} not found in namespace {}",
+            ),
         ]
         missing = [
             text.format(name, namespace)
@@ -118,7 +108,9 @@ class Requests:
         if trace.get("path"):
             missing.append("spec.workload.traceRef.path: cannot be read in a cluster; give configMap or pvc")
         if self._settings.profiling == "inline":
-            missing += [f"{what} needs a Job, and this operator profiles inline" for what in _beyond_inline(spec)]
+            missing += [
+                f"{what} needs a Job, and this operator profiles inline" for what in _beyond_inline(spec)
+            ]
         return tuple(missing)
 
     async def _hardware(self, request: Object) -> Inventory | str | None:
@@ -146,37 +138,57 @@ class Requests:
         name, namespace, uid = metadata["name"], metadata["namespace"], metadata["uid"]
         job_name = (request.get("status") or {}).get("profilingJobName")
         if not job_name:
-            return Observed(request, now, outcome=self._inline_outcome(request))
-        job = _ours(await self._fresh(JOB, self._stores.jobs, job_name, namespace), uid)
-        output = self._stores.outputs.get(output_name(name), namespace)
+            return await self._inline(request, now)
+        job = _ours(await self._fresh(JOB, self._caches.jobs.store, job_name, namespace), uid)
+        output = self._caches.outputs.store.get(output_name(name), namespace)
         if job is None or _has_ended(job):  # its last words may be newer than the cache
             output = await self._get(CONFIG_MAP, output_name(name), namespace)
-        pods = self._stores.profiler_pods.with_label(JOB_NAME_LABEL, job_name, namespace)
+        pods = self._caches.profiler_pods.store.with_label(JOB_NAME_LABEL, job_name, namespace)
         outcome = outcome_of(_ours(output, uid))
         return Observed(request, now, job=job, pods=tuple(pods), outcome=outcome)
 
-    def _inline_outcome(self, request: Object) -> Outcome | None:
-        if self._pool is None:
-            return Failure("it was profiled inline by an operator that has since been told to use Jobs")
-        return self._pool.outcome((request["metadata"]["uid"], "profile"))
+    async def _inline(self, request: Object, now: str) -> Observed:
+        if self._settings.profiling != "inline":
+            gone = "it was profiled inline, and this operator has since been told to use Jobs; create the DGDR again"
+            return Observed(request, now, outcome=Failure(gone))
+        outcome = self._pool.outcome((uid_of(request), "profile"))
+        hardware = await self._hardware(request) if outcome is None else None
+        return Observed(request, now, outcome=outcome, hardware=hardware)
 
     # Ready and after
 
-    async def _deploying(self, request: Object, now: str, phase: str) -> Observed:
-        status, metadata = request["status"], request["metadata"]
-        name, namespace = status.get("dgdName"), metadata["namespace"]
-        graph = await self._fresh(DGD, self._stores.graphs, name, namespace) if name and phase != "Ready" else None
-        pods = self._stores.graph_pods.with_label(GRAPH_LABEL, name, namespace) if graph is not None else []
+    async def _deploying(self, request: Object, now: str, phase: str) -> Observed | None:
+        name, namespace = str(request["status"].get("dgdName") or ""), namespace_of(request)
         selected = await self._selected(request) if phase != "Deployed" else None
+        if isinstance(selected, Running):
+            return None
+        graph = None
+        if name and phase != "Ready":
+            graph = await self._fresh(DGD, self._caches.graphs.store, name, namespace)
+        pods = [] if graph is None else self._caches.graph_pods.store.with_label(GRAPH_LABEL, name, namespace)
         return Observed(request, now, graph=graph, stuck=stuck_images(pods), selected=selected)
 
-    async def _selected(self, request: Object) -> Answer | Failure | None:
-        metadata = request["metadata"]
-        wanted = (metadata.get("annotations") or {}).get(SELECTED_POINT, "")
+    async def _selected(self, request: Object) -> Outcome | None:
+        """The answer with the point that the user chose; None when none is, or it is the graph's already."""
+        wanted = (request["metadata"].get("annotations") or {}).get(SELECTED_POINT, "")
         point = chosen_point(request["status"], wanted)
         if point is None:
             return None
-        return await self._hands.point(request, point)
+        work = (uid_of(request), f"point {point}")
+        known = self._pool.outcome(work)
+        if known is not None:
+            return known
+        if not request["status"].get("profilingJobName"):
+            hardware = await self._hardware(request)
+            found = hardware if isinstance(hardware, Inventory) else None
+            self._pool.another_point(work, request, found, point)
+            return Running()
+        output = await self._get(CONFIG_MAP, output_name(name_of(request)), namespace_of(request))
+        answer = outcome_of(_ours(output, uid_of(request)))
+        if not isinstance(answer, Answer):
+            return Failure(f"ConfigMap {output_name(name_of(request))}, which has the plan, is gone")
+        self._pool.point_of(work, answer.profile, point)
+        return Running()
 
     # Reading
 

@@ -92,6 +92,8 @@ def _profiling(seen: Observed, inline: bool) -> Pass:
     if isinstance(outcome, Failure):
         return _profiling_failed(seen, f"profiling failed: {outcome.message}")
     own = inline and not seen.status.get("profilingJobName")
+    if own and isinstance(seen.hardware, str):
+        return _profiling_failed(seen, f"profiling failed: {texts.NO_HARDWARE} {seen.hardware}")
     if own:
         return _told(seen, outcome or Running(), profile=outcome is None)
     if seen.job is None:

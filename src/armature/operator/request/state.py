@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from armature.hardware.inventory import Inventory
-from armature.operator.profiling.answer import Answer, Failure, Outcome
+from armature.operator.profiling.answer import Outcome
 
 __all__ = ["Event", "Observed", "Pass"]
 
@@ -35,7 +35,7 @@ class Observed:
     outcome: Outcome | None = None
     graph: Object | None = None
     stuck: tuple[tuple[str, str, str, str], ...] = ()
-    selected: Answer | Failure | None = None
+    selected: Outcome | None = None
 
     @property
     def spec(self) -> Mapping[str, Any]:
