@@ -48,6 +48,10 @@ class Conditions:
     def get(self, type: str) -> Mapping[str, Any]:
         return self._before.get(type, {})
 
+    def since(self, type: str) -> str:
+        """When the condition took the status that it has: of two changes to the same words it tells which one is meant."""
+        return str(self.get(type).get("lastTransitionTime") or "")
+
     def all(self) -> list[dict[str, Any]]:
         known = [self._before[type] for type in _ORDER if type in self._before]
         return known + [condition for type, condition in self._before.items() if type not in _ORDER]

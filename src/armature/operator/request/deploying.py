@@ -42,9 +42,8 @@ def deploying(seen: Observed, draft: Draft) -> Pass:
     state = _state(seen.graph)
     if state == "successful":
         ready = f"DynamoGraphDeployment {name} is ready"
+        events.append(Event("Normal", "DeploymentReady", ready, draft.conditions.since(_CONDITION)))
         draft.conditions.set(_CONDITION, "True", "DeploymentReady", ready)
-        since = str(draft.conditions.get(_CONDITION)["lastTransitionTime"])
-        events.append(Event("Normal", "DeploymentReady", ready, since))
         return draft.done("Deployed", patch=patch, adopt=adopt, events=events)
     degraded = draft.conditions.get(_CONDITION).get("reason") == "DeploymentDegraded"
     said = f"Deployment degraded to {state}" if degraded else f"DGD {name} is in {state} state"
@@ -73,10 +72,9 @@ def deployed(seen: Observed, draft: Draft) -> Pass:
     state = _state(seen.graph)
     if state == "successful":
         return draft.done("Deployed", patch=patch, adopt=adopt, events=events)
-    draft.conditions.set(_CONDITION, "False", "DeploymentDegraded", f"Deployment degraded to {state}")
-    since = str(draft.conditions.get(_CONDITION)["lastTransitionTime"])
     message = f"DynamoGraphDeployment {name} degraded from Ready to {state}"
-    events.append(Event("Warning", "DeploymentDegraded", message, since))
+    events.append(Event("Warning", "DeploymentDegraded", message, draft.conditions.since(_CONDITION)))
+    draft.conditions.set(_CONDITION, "False", "DeploymentDegraded", f"Deployment degraded to {state}")
     return draft.done("Deploying", patch=patch, adopt=adopt, events=events)
 
 

@@ -65,7 +65,8 @@ class Observed:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something to tell once. about: what makes this telling another one than an equal one before."""
+    """Something to tell once. about: what makes this telling another one than an equal one before; it must follow from
+    what is observed, or a pass made again would tell it again."""
 
     type: Literal["Normal", "Warning"]
     reason: str
