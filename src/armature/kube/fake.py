@@ -16,7 +16,16 @@ from typing import Any
 
 from armature.kube import merge
 from armature.kube.client import FIELD_MANAGER, Listing, Propagation, Selector, WatchEvent
-from armature.kube.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Timeout, Unavailable
+from armature.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Conflict,
+    Gone,
+    NotFound,
+    Timeout,
+    Unavailable,
+)
 from armature.kube.fake_store import (
     WITHOUT_STATUS,
     FakeStore,
@@ -195,6 +204,8 @@ class FakeCluster:
         namespace, name = stated.get("namespace") or "", stated["name"]
 
         def write() -> Object:
+            if stated.get("managedFields"):
+                raise BadRequest("metadata.managedFields must be nil", status=400, reason="BadRequest")
             live = self._store.find(kind, namespace, name)
             config = part(kind, obj, subresource)
             if live is None:

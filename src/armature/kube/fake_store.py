@@ -99,7 +99,7 @@ class FakeStore:
         changed: Callable[[], None],
     ) -> None:
         self.version = 100
-        self.compacted = 0
+        self.compacted = self.version
         self._now = now
         self._admit = admit
         self._changed = changed
