@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from armature_testbed.layout import Layout
 from armature_testbed.lifecycle import running_state
 from armature_testbed.namespace import namespace_of, processes_in
@@ -126,10 +127,9 @@ def test_up_killed_half_way_leaves_nothing(directory):
 
 def test_a_part_that_cannot_start_is_named_with_its_last_words(directory, tmp_path):
     """kube-scheduler of this one is a program that gives up."""
+    from armature.errors import StartFailed
     from armature_testbed import lifecycle
     from armature_testbed.programs import Programs
-
-    from armature.errors import StartFailed
 
     broken = tmp_path / "kube-scheduler"
     broken.write_text("#!/bin/sh\necho no way >&2\nexit 3\n")
