@@ -29,7 +29,8 @@ from armature.kube.errors import (
 from armature.kube.fake_store import (
     WITHOUT_STATUS,
     FakeStore,
-    check_preconditions,
+    check_meant,
+    check_unchanged,
     missing,
     part,
     seen_as,
@@ -220,7 +221,7 @@ class FakeCluster:
                 done = merge.apply(bare, config, FIELD_MANAGER, self._store.stamp())
                 made["metadata"]["managedFields"] = done.obj["metadata"]["managedFields"]
                 return self._store.put(kind, None, made)
-            check_preconditions(kind, live, stated.get("uid"), stated.get("resourceVersion"))
+            check_unchanged(kind, live, stated)
             done = merge.apply(live, config, FIELD_MANAGER, self._store.stamp(), subresource)
             if done.conflicts and not force:
                 raise Conflict(f'{kind} "{name}": {"; ".join(done.conflicts)}', status=409, reason="Conflict")
@@ -237,7 +238,7 @@ class FakeCluster:
         def write() -> Object:
             live = self._store.live(kind, namespace, name)
             stated = patch.get("metadata") or {}
-            check_preconditions(kind, live, stated.get("uid"), stated.get("resourceVersion"))
+            check_unchanged(kind, live, stated)
             changed = merge.merge_patch(live, part(kind, patch, subresource))
             merge.record_update(live, changed, FIELD_MANAGER, self._store.stamp(), subresource)
             return self._store.put(kind, live, changed)
@@ -257,7 +258,7 @@ class FakeCluster:
     ) -> None:
         def write() -> Object:
             live = self._store.live(kind, namespace, name)
-            check_preconditions(kind, live, uid, resource_version)
+            check_meant(kind, live, uid, resource_version)
             self._store.delete(kind, live)
             return live
 
