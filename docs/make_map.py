@@ -10,6 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "armature"
+TESTBED = ROOT / "testbed" / "armature_testbed"
 LAYERS = [
     ("cli", "parse arguments, call one function, print"),
     ("local", "a graph as supervised processes on this machine"),
@@ -50,6 +51,12 @@ def map_text() -> str:
         lines.append("")
     lines += ["## The ground", "", "| module | why it exists |", "|---|---|"]
     lines += [f"| `{path.name}` | {first_sentence(path)} |" for path in sorted(PACKAGE.glob("*.py"))]
+    lines += ["", "## `testbed/`: a real Kubernetes control plane as processes, for tests", ""]
+    lines += ["| module | why it exists |", "|---|---|"]
+    lines += [
+        f"| `{path.relative_to(TESTBED).as_posix()}` | {first_sentence(path)} |"
+        for path in sorted(TESTBED.rglob("*.py"))
+    ]
     return "\n".join(lines) + "\n"
 
 

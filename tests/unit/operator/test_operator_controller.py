@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import logging
 import random
 
@@ -141,7 +142,7 @@ def test_a_failed_pass_is_tried_again_later_each_time_and_counted_by_its_kind(er
         async with running(cluster, reconcile) as controller:
             await asyncio.sleep(4000)
             assert len(times) == 8
-            waits = [later - earlier for earlier, later in zip(times, times[1:], strict=False)]
+            waits = [later - earlier for earlier, later in itertools.pairwise(times)]
             assert all(
                 0.75 * max(first_s, 0.1 * 2**n) <= w <= 1.26 * max(first_s, 0.1 * 2**n)
                 for n, w in enumerate(waits)
