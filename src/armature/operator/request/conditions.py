@@ -49,7 +49,7 @@ class Conditions:
         return self._before.get(type, {})
 
     def since(self, type: str) -> str:
-        """When the condition took the status that it has: of two changes to the same words it tells which one is meant."""
+        """When the condition took its status; of two changes to the same words it tells which one is meant."""
         return str(self.get(type).get("lastTransitionTime") or "")
 
     def all(self) -> list[dict[str, Any]]:
