@@ -8,9 +8,10 @@ from pydantic import Field
 
 from armature.api.base import Crd, Int64, Model, OpenMap
 
-__all__ = ["API_GROUP", "Condition", "Foreign", "Metadata"]
+__all__ = ["API_GROUP", "V1ALPHA1", "V1BETA1", "Condition", "Foreign", "Metadata"]
 
 API_GROUP = "nvidia.com"
+V1ALPHA1, V1BETA1 = f"{API_GROUP}/v1alpha1", f"{API_GROUP}/v1beta1"
 
 
 class Metadata(Model):

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from armature.api import v1alpha1, v1beta1
 from armature.api.base import Model
 from armature.api.checkpoint import DynamoCheckpoint
-from armature.api.meta import API_GROUP, Foreign
+from armature.api.meta import API_GROUP, V1ALPHA1, V1BETA1, Foreign
 from armature.api.models import DynamoModel
 from armature.api.problems import MISSING, closest, from_validation_error
 from armature.api.unknown import unknown_keys
@@ -36,15 +36,14 @@ Resource: TypeAlias = (
 Location = tuple[int | str, ...]
 M = TypeVar("M", bound=Model)
 
-_V1BETA1, _V1ALPHA1 = f"{API_GROUP}/v1beta1", f"{API_GROUP}/v1alpha1"
 _CLASSES: dict[tuple[str, str], Callable[[], type[Model]]] = {
-    (_V1BETA1, "DynamoGraphDeploymentRequest"): lambda: v1beta1.DynamoGraphDeploymentRequest,
-    (_V1ALPHA1, "DynamoGraphDeploymentRequest"): lambda: v1alpha1.DynamoGraphDeploymentRequest,
-    (_V1BETA1, "DynamoGraphDeployment"): lambda: v1beta1.DynamoGraphDeployment,
-    (_V1ALPHA1, "DynamoGraphDeployment"): lambda: v1alpha1.DynamoGraphDeployment,
-    (_V1ALPHA1, "DynamoModel"): lambda: DynamoModel,
-    (_V1BETA1, "DynamoModel"): lambda: DynamoModel,
-    (_V1ALPHA1, "DynamoCheckpoint"): lambda: DynamoCheckpoint,
+    (V1BETA1, "DynamoGraphDeploymentRequest"): lambda: v1beta1.DynamoGraphDeploymentRequest,
+    (V1ALPHA1, "DynamoGraphDeploymentRequest"): lambda: v1alpha1.DynamoGraphDeploymentRequest,
+    (V1BETA1, "DynamoGraphDeployment"): lambda: v1beta1.DynamoGraphDeployment,
+    (V1ALPHA1, "DynamoGraphDeployment"): lambda: v1alpha1.DynamoGraphDeployment,
+    (V1ALPHA1, "DynamoModel"): lambda: DynamoModel,
+    (V1BETA1, "DynamoModel"): lambda: DynamoModel,
+    (V1ALPHA1, "DynamoCheckpoint"): lambda: DynamoCheckpoint,
 }
 """The served kinds; a class of v1alpha1 is made when a file needs it."""
 _KINDS = tuple(dict.fromkeys(kind for _, kind in _CLASSES))
@@ -81,7 +80,7 @@ def class_of(data: Mapping[str, Any]) -> tuple[type[Model] | None, list[Problem]
     elif kind is not None and kind not in _KINDS:
         mend = f"did you mean {meant}?" if meant else f"one of {', '.join(_KINDS)}"
         problems.append(Problem("kind", "unknown kind", mend, kind))
-    served = [name for name, owned in _CLASSES if owned == meant] or [_V1BETA1, _V1ALPHA1]
+    served = [name for name, owned in _CLASSES if owned == meant] or [V1BETA1, V1ALPHA1]
     if data.get("apiVersion") is None:
         problems.append(Problem("apiVersion", "required field is missing", f"add apiVersion: {served[0]}"))
     elif version is not None and version not in served:

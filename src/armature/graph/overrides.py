@@ -16,10 +16,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from armature.api.meta import V1ALPHA1, V1BETA1
 from armature.api.problems import closest, from_validation_error
 from armature.api.unknown import unknown_keys
 from armature.errors import InvalidInput, Problem
-from armature.graph.alpha import V1ALPHA1, V1BETA1
 from armature.graph.merge import strategic_merge, without_nulls
 
 __all__ = ["apply_overrides", "find_component"]

@@ -1,4 +1,4 @@
-"""Objects made from a CRD's schema, and what such a schema refuses: for tests of everything that an API server may hold.
+"""Objects made from a CRD's schema, and what such a schema refuses: for tests of all that an API server may hold.
 
 Objects come from a seeded generator, so that one number is one object. Parts without a schema (pod templates, the
 profiler's configuration) are drawn from the shapes that matter for conversion, and now and then from any JSON.

@@ -157,8 +157,9 @@ def _resources(main: Object) -> Object:
         return {}
     out: Object = {}
     rest = dict(written)
-    for side in ("requests", "limits"):
-        amounts = written.get(side)
+    for side, amounts in written.items():
+        if side not in ("requests", "limits"):
+            continue
         if isinstance(amounts, dict) and amounts and all(isinstance(each, str) for each in amounts.values()):
             out[side] = _amounts(rest.pop(side))
     if _are_named(rest.get("claims")):

@@ -22,7 +22,7 @@ from armature.api.convert.remainder import (
     restored,
     with_all,
 )
-from armature.api.meta import API_GROUP
+from armature.api.meta import V1ALPHA1, V1BETA1
 from armature.api.parse import without_nulls
 from armature.errors import InvalidInput, Problem
 
@@ -33,7 +33,6 @@ ALPHA_REMAINDER = "nvidia.com/v1alpha1-remainder"
 BETA_REMAINDER = "nvidia.com/v1beta1-remainder"
 """On a v1alpha1 object: what its v1beta1 form has beyond it."""
 
-ALPHA, BETA = f"{API_GROUP}/v1alpha1", f"{API_GROUP}/v1beta1"
 Object = dict[str, Any]
 Names = dict[str, str]
 """Component -> service, where v1beta1 does not allow the service's name."""
@@ -77,21 +76,21 @@ def _maps(kind: str) -> _Maps | None:
 
 
 _SERVED = {
-    "DynamoGraphDeploymentRequest": (ALPHA, BETA),
-    "DynamoGraphDeployment": (ALPHA, BETA),
-    "DynamoComponentDeployment": (ALPHA, BETA),
-    "DynamoGraphDeploymentScalingAdapter": (ALPHA, BETA),
-    "DynamoModel": (ALPHA, BETA),
-    "DynamoCheckpoint": (ALPHA,),
-    "DynamoWorkerMetadata": (ALPHA,),
+    "DynamoGraphDeploymentRequest": (V1ALPHA1, V1BETA1),
+    "DynamoGraphDeployment": (V1ALPHA1, V1BETA1),
+    "DynamoComponentDeployment": (V1ALPHA1, V1BETA1),
+    "DynamoGraphDeploymentScalingAdapter": (V1ALPHA1, V1BETA1),
+    "DynamoModel": (V1ALPHA1, V1BETA1),
+    "DynamoCheckpoint": (V1ALPHA1,),
+    "DynamoWorkerMetadata": (V1ALPHA1,),
 }
 
 
 def convert_object(data: Mapping[str, Any], version: str) -> Object:
     """An object as the API server holds it, in `version` (`nvidia.com/v1alpha1`, `nvidia.com/v1beta1`).
 
-    Metadata other than annotations stays as it is; elsewhere explicit nulls count as absent. Raises InvalidInput for a kind or
-    a version that is not served.
+    Metadata other than annotations stays as it is; elsewhere explicit nulls count as absent. Raises
+    InvalidInput for a kind or a version that is not served.
     """
     kind, source = data.get("kind"), data.get("apiVersion")
     _check_served(data, kind, source, version)
@@ -102,7 +101,7 @@ def convert_object(data: Mapping[str, Any], version: str) -> Object:
         new = {**old, "apiVersion": version}
     else:
         old["metadata"] = {key: metadata[key] for key in ("name", "annotations") if metadata.get(key)}
-        new = _to_beta(old, maps) if version == BETA else _to_alpha(old, maps)
+        new = _to_beta(old, maps) if version == V1BETA1 else _to_alpha(old, maps)
         annotations = new.pop("metadata").get("annotations")
         metadata = {key: value for key, value in metadata.items() if key != "annotations"}
         if annotations:
