@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
 
@@ -17,6 +18,12 @@ from armature.api.problems import MISSING, closest, from_validation_error
 from armature.api.unknown import unknown_keys
 from armature.errors import InvalidInput, Problem
 
+if TYPE_CHECKING:
+    from armature.api.adapter import AlphaAdapter, DynamoGraphDeploymentScalingAdapter
+    from armature.api.v1alpha1.dcd import DynamoComponentDeployment as AlphaComponentDeployment
+    from armature.api.v1beta1.dcd import DynamoComponentDeployment
+    from armature.api.worker_metadata import DynamoWorkerMetadata
+
 __all__ = [
     "Location",
     "Resource",
@@ -24,6 +31,7 @@ __all__ = [
     "parse_strict",
     "parse_tolerant",
     "parse_tolerant_as",
+    "served_versions",
     "to_dict",
     "without_nulls",
 ]
@@ -32,9 +40,16 @@ Resource: TypeAlias = (
     "v1beta1.DynamoGraphDeploymentRequest | v1beta1.DynamoGraphDeployment"
     " | v1alpha1.DynamoGraphDeploymentRequest | v1alpha1.DynamoGraphDeployment"
     " | DynamoModel | DynamoCheckpoint | Foreign"
+    " | DynamoComponentDeployment | AlphaComponentDeployment"
+    " | DynamoGraphDeploymentScalingAdapter | AlphaAdapter | DynamoWorkerMetadata"
 )
 Location = tuple[int | str, ...]
 M = TypeVar("M", bound=Model)
+
+
+def _class(module: str, name: str) -> Callable[[], type[Model]]:
+    return lambda: cast(type[Model], getattr(import_module(f"armature.api.{module}"), name))
+
 
 _CLASSES: dict[tuple[str, str], Callable[[], type[Model]]] = {
     (V1BETA1, "DynamoGraphDeploymentRequest"): lambda: v1beta1.DynamoGraphDeploymentRequest,
@@ -44,15 +59,30 @@ _CLASSES: dict[tuple[str, str], Callable[[], type[Model]]] = {
     (V1ALPHA1, "DynamoModel"): lambda: DynamoModel,
     (V1BETA1, "DynamoModel"): lambda: DynamoModel,
     (V1ALPHA1, "DynamoCheckpoint"): lambda: DynamoCheckpoint,
+    (V1BETA1, "DynamoComponentDeployment"): _class("v1beta1.dcd", "DynamoComponentDeployment"),
+    (V1ALPHA1, "DynamoComponentDeployment"): _class("v1alpha1.dcd", "DynamoComponentDeployment"),
+    (V1BETA1, "DynamoGraphDeploymentScalingAdapter"): _class(
+        "adapter", "DynamoGraphDeploymentScalingAdapter"
+    ),
+    (V1ALPHA1, "DynamoGraphDeploymentScalingAdapter"): _class("adapter", "AlphaAdapter"),
+    (V1ALPHA1, "DynamoWorkerMetadata"): _class("worker_metadata", "DynamoWorkerMetadata"),
 }
-"""The served kinds; a class of v1alpha1 is made when a file needs it."""
+"""The served kinds; most classes are made when a file needs them."""
 _KINDS = tuple(dict.fromkeys(kind for _, kind in _CLASSES))
 _SHORT = {
     "dgdr": "DynamoGraphDeploymentRequest",
     "dgd": "DynamoGraphDeployment",
     "dm": "DynamoModel",
     "dckpt": "DynamoCheckpoint",
+    "dcd": "DynamoComponentDeployment",
+    "dgdsa": "DynamoGraphDeploymentScalingAdapter",
+    "dwm": "DynamoWorkerMetadata",
 }
+
+
+def served_versions(kind: str | None) -> tuple[str, ...]:
+    """The versions of a kind (`nvidia.com/v1beta1`), the one to prefer first; none for a kind that is not ours."""
+    return tuple(version for version, owned in _CLASSES if owned == kind)
 
 
 def class_of(data: Mapping[str, Any]) -> tuple[type[Model] | None, list[Problem]]:
@@ -80,7 +110,7 @@ def class_of(data: Mapping[str, Any]) -> tuple[type[Model] | None, list[Problem]
     elif kind is not None and kind not in _KINDS:
         mend = f"did you mean {meant}?" if meant else f"one of {', '.join(_KINDS)}"
         problems.append(Problem("kind", "unknown kind", mend, kind))
-    served = [name for name, owned in _CLASSES if owned == meant] or [V1BETA1, V1ALPHA1]
+    served = served_versions(meant) or (V1BETA1, V1ALPHA1)
     if data.get("apiVersion") is None:
         problems.append(Problem("apiVersion", "required field is missing", f"add apiVersion: {served[0]}"))
     elif version is not None and version not in served:

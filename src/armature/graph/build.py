@@ -85,12 +85,13 @@ def build(
 
 
 def to_documents(graph: Graph, api_version: str = V1BETA1) -> list[dict[str, Any]]:
-    """The documents to apply, extras first, then the graph in the asked version."""
+    """The documents to apply, extras first, then the graph in the asked version: in v1alpha1 with every claim under
+    `pvcs` and `volumeMounts` (MC-04), where a mount cannot say `readOnly`."""
     dgd = without_nulls(api.to_dict(graph.dgd))
     if api_version == V1ALPHA1:
         from armature.api.convert.graph_to_alpha import graph_to_alpha  # few ask for the older version
 
-        dgd = graph_to_alpha(dgd, {})
+        dgd = graph_to_alpha(dgd, {}, exact=False)
     return [*(copy.deepcopy(extra) for extra in graph.extras), dgd]
 
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from armature.api import v1alpha1, v1beta1
+from armature.api.meta import V1ALPHA1
 from armature.api.parse import Resource, parse_tolerant_as, to_dict
 
 __all__ = ["convert_object", "convert_review", "to_v1beta1"]
@@ -22,7 +23,7 @@ def to_v1beta1(resource: Resource) -> tuple[Resource, tuple[str, ...]]:
     Anything but a v1alpha1 request or graph comes back as it is, without notes. Raises InvalidInput where the
     result breaks v1beta1's structure (a `gpuModel` that is no known GPU); a resource from `load` cannot.
     """
-    if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest | v1beta1.DynamoGraphDeployment):
+    if resource.api_version != V1ALPHA1:
         return resource, ()
     from armature.api.convert.graph_to_beta import convert_graph  # only a v1alpha1 object needs its types
     from armature.api.convert.request_to_beta import convert_request

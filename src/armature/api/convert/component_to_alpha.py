@@ -1,8 +1,7 @@
 """One v1beta1 component as a v1alpha1 service: its pod template in the service's shorthand, where that can say it.
 
 What the shorthand says is taken out of the pod; the rest of the pod stands under `extraPodSpec` as it is. A value of
-an unexpected shape stays where it is. Converting the service back (`service_to_beta`) gives the component again, but
-for a PersistentVolumeClaim's volume, which takes the claim's name, and for `readOnly`, which a mount cannot say.
+an unexpected shape stays where it is. Converting the service back (`service_to_beta`) gives the component again.
 """
 
 from __future__ import annotations
@@ -19,8 +18,11 @@ _CHECKPOINT = ("enabled", "mode", "startupPolicy", "checkpointRef", "identity")
 _MODES = {"IntraPod": "intraPod", "InterPod": "interPod"}
 
 
-def component_to_service(component: Mapping[str, Any]) -> tuple[Object, list[str]]:
-    """(service, the PersistentVolumeClaims that it mounts)."""
+def component_to_service(component: Mapping[str, Any], *, exact: bool = True) -> tuple[Object, list[str]]:
+    """(service, the PersistentVolumeClaims that it mounts).
+
+    exact: false also takes mounts into the shorthand that lose `readOnly` and the volume's own name by it.
+    """
     template = component.get("podTemplate", {})
     service = _own_fields(component)
     metadata = template.get("metadata", {})
@@ -42,7 +44,7 @@ def component_to_service(component: Mapping[str, Any]) -> tuple[Object, list[str
         main["envFrom"] = main["envFrom"][1:]
         if not main["envFrom"]:
             del main["envFrom"]
-    mounts = _mounts(pod, main, others)
+    mounts = _mounts(pod, main, others, exact)
     cache = component.get("compilationCache")
     if cache is not None:
         mounts.append(_dropping(name=cache.get("pvcName", ""), mountPoint=cache.get("mountPath")))
@@ -183,7 +185,7 @@ def _amounts(amounts: Mapping[str, str]) -> Object:
     return {**plain, "custom": custom} if custom else plain
 
 
-def _mounts(pod: Object, main: Object, others: list[Any]) -> list[Object]:
+def _mounts(pod: Object, main: Object, others: list[Any], exact: bool) -> list[Object]:
     """Takes out of pod and container the claims' volumes that the main container alone mounts, and their mounts."""
     volumes, mounted = pod.get("volumes"), main.get("volumeMounts")
     if not isinstance(volumes, list) or not isinstance(mounted, list):
@@ -193,7 +195,8 @@ def _mounts(pod: Object, main: Object, others: list[Any]) -> list[Object]:
     for volume in volumes:
         name, claim = _plain_claim(volume)
         mine = [mount for mount in mounted if isinstance(mount, dict) and mount.get("name") == name]
-        if name and mine and all(map(_is_plain_mount, mine)) and repr(name) not in elsewhere:
+        sayable = all(_is_plain_mount(mount, exact) for mount in mine) and (name == claim or not exact)
+        if name and mine and sayable and repr(name) not in elsewhere:
             claims[name] = claim
     kept = [item for item in volumes if not _is_of(item, claims)]
     taken = {item.get("name") for item in kept if isinstance(item, dict)}
@@ -227,9 +230,10 @@ def _plain_claim(volume: Any) -> tuple[str, str]:
     return "", ""
 
 
-def _is_plain_mount(mount: Mapping[str, Any]) -> bool:
+def _is_plain_mount(mount: Mapping[str, Any], exact: bool) -> bool:
     path = mount.get("mountPath")
-    return set(mount) <= {"name", "mountPath", "readOnly"} and isinstance(path, str) and bool(path)
+    known = {"name", "mountPath"} if exact else {"name", "mountPath", "readOnly"}
+    return set(mount) <= known and isinstance(path, str) and bool(path)
 
 
 def _dropping(**values: Any) -> Object:

@@ -14,8 +14,8 @@ __all__ = ["graph_to_alpha"]
 Object = dict[str, Any]
 
 
-def graph_to_alpha(new: Mapping[str, Any], names: Mapping[str, str]) -> Object:
-    """The graph in v1alpha1. `names`: component -> service, where they differ."""
+def graph_to_alpha(new: Mapping[str, Any], names: Mapping[str, str], *, exact: bool = True) -> Object:
+    """The graph in v1alpha1. `names`: component -> service, where they differ; `exact` as in `component_to_service`."""
 
     def rename(name: str) -> str:
         return names.get(name, name)
@@ -24,18 +24,18 @@ def graph_to_alpha(new: Mapping[str, Any], names: Mapping[str, str]) -> Object:
     if "metadata" in new:
         old["metadata"] = new["metadata"]
     if "spec" in new:
-        old["spec"] = _spec(new["spec"], rename)
+        old["spec"] = _spec(new["spec"], rename, exact)
     if "status" in new:
         old["status"] = graph_status_to_alpha(new["status"], rename)
     return old
 
 
-def _spec(spec: Mapping[str, Any], rename: Callable[[str], str]) -> Object:
+def _spec(spec: Mapping[str, Any], rename: Callable[[str], str], exact: bool) -> Object:
     out: Object = {key: spec[key] for key in (*SAME_FIELDS, "topologyConstraint") if key in spec}
     services: Object = {}
     claims: list[str] = []
     for component in spec.get("components", []):
-        service, mounted = component_to_service(component)
+        service, mounted = component_to_service(component, exact=exact)
         services[rename(component.get("name", ""))] = service
         claims += mounted
     if claims:

@@ -22,8 +22,8 @@ from armature.api.convert.remainder import (
     restored,
     with_all,
 )
-from armature.api.meta import V1ALPHA1, V1BETA1
-from armature.api.parse import without_nulls
+from armature.api.meta import V1BETA1
+from armature.api.parse import served_versions, without_nulls
 from armature.errors import InvalidInput, Problem
 
 __all__ = ["ALPHA_REMAINDER", "BETA_REMAINDER", "convert_object"]
@@ -75,17 +75,6 @@ def _maps(kind: str) -> _Maps | None:
     return None
 
 
-_SERVED = {
-    "DynamoGraphDeploymentRequest": (V1ALPHA1, V1BETA1),
-    "DynamoGraphDeployment": (V1ALPHA1, V1BETA1),
-    "DynamoComponentDeployment": (V1ALPHA1, V1BETA1),
-    "DynamoGraphDeploymentScalingAdapter": (V1ALPHA1, V1BETA1),
-    "DynamoModel": (V1ALPHA1, V1BETA1),
-    "DynamoCheckpoint": (V1ALPHA1,),
-    "DynamoWorkerMetadata": (V1ALPHA1,),
-}
-
-
 def convert_object(data: Mapping[str, Any], version: str) -> Object:
     """An object as the API server holds it, in `version` (`nvidia.com/v1alpha1`, `nvidia.com/v1beta1`).
 
@@ -111,12 +100,12 @@ def convert_object(data: Mapping[str, Any], version: str) -> Object:
 
 
 def _check_served(data: Mapping[str, Any], kind: Any, source: Any, version: str) -> None:
-    served = _SERVED.get(kind, ()) if isinstance(kind, str) else ()
+    served = served_versions(kind) if isinstance(kind, str) else ()
     metadata = data.get("metadata")
     name = metadata.get("name") if isinstance(metadata, Mapping) else None
     subject = f"{kind or 'object'} {name or '(no name)'}"
     if not served:
-        mend = f"one of {', '.join(_SERVED)}"
+        mend = "only the kinds of nvidia.com are converted"
         raise InvalidInput(subject, [Problem("kind", "is not served", mend, kind)])
     for path, wanted in (("apiVersion", source), ("desired apiVersion", version)):
         if wanted not in served:

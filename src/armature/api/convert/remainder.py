@@ -179,8 +179,13 @@ def _replaced(value: Any, entry: Entry) -> Any:
 
 
 def _in_order(value: Any, entry: Entry) -> Any:
+    """The items in the order that was kept; new ones take the places of those that are gone, then the end."""
+    present = {item[entry["by"]] for item in value}
     places = {name: index for index, name in enumerate(entry["order"])}
-    return sorted(value, key=lambda item: places.get(item.get(entry["by"]), len(places)))
+    free = [index for name, index in places.items() if name not in present]
+    new = iter([*free, *range(len(places), len(places) + len(value))])
+    at = [places[item[entry["by"]]] if item[entry["by"]] in places else next(new) for item in value]
+    return [item for _, item in sorted(zip(at, value, strict=True), key=lambda pair: pair[0])]
 
 
 def encoded(remainder: Mapping[str, Any]) -> str:
