@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["SIDECAR_NAME", "convert_service"]
+__all__ = ["GPU_RESOURCE", "SAME_FIELDS", "SIDECAR_NAME", "convert_service"]
 
 SIDECAR_NAME = "sidecar-frontend"
 GPU_RESOURCE = "nvidia.com/gpu"
 
-_SAME = (
+SAME_FIELDS = (
     "replicas",
     "multinode",
     "modelRef",
@@ -48,7 +48,9 @@ def convert_service(
     kind = _component_type(service, where, notes)
     if kind:
         component["type"] = kind
-    component.update({key: service[key] for key in _SAME if key in service})
+    component.update({key: service[key] for key in SAME_FIELDS if key in service})
+    if not service.get("modelRef", {"name": "m"}).get("name"):
+        del component["modelRef"]  # v1beta1 demands a name
     memory = service.get("sharedMemory", {})
     if memory.get("disabled"):
         component["sharedMemorySize"] = "0"
@@ -57,7 +59,7 @@ def convert_service(
     if service.get("scalingAdapter", {}).get("enabled"):
         component["scalingAdapter"] = {}
     for mount in service.get("volumeMounts", []):
-        if mount.get("useAsCompilationCache"):
+        if mount.get("useAsCompilationCache") and mount["name"]:
             component["compilationCache"] = _dropping(
                 pvcName=mount["name"], mountPath=mount.get("mountPoint")
             )
@@ -67,9 +69,9 @@ def convert_service(
     template = _pod_template(service)
     if "frontendSidecar" in service:
         component["frontendSidecar"] = SIDECAR_NAME
-        template.setdefault("spec", {}).setdefault("containers", []).append(
-            _sidecar(service["frontendSidecar"])
-        )
+        pod = template.setdefault("spec", {})
+        if isinstance(pod.setdefault("containers", []), list):
+            pod["containers"] = [*pod["containers"], _sidecar(service["frontendSidecar"])]
     if template:
         component["podTemplate"] = template
     notes += _dropped(name, service, where)

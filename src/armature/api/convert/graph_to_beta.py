@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from armature.api.convert_service import convert_service
-from armature.api.converted import Builder, Converted
-from armature.api.parse import to_dict
+from armature.api.convert.built import Builder, Converted
+from armature.api.convert.service_to_beta import convert_service
+from armature.api.convert.status import graph_status_to_beta
 from armature.api.problems import join
-from armature.api.v1alpha1 import DynamoGraphDeployment
 
-__all__ = ["component_name", "convert_graph"]
+__all__ = ["SAME_FIELDS", "component_name", "convert_graph"]
+
+SAME_FIELDS = (
+    "backendFramework",
+    "annotations",
+    "labels",
+    "priorityClassName",
+    "providerOverride",
+    "restart",
+)
+_LONGEST_NAME = 63
 
 
 def component_name(service: str) -> str:
@@ -19,21 +29,45 @@ def component_name(service: str) -> str:
     return re.sub(r"[^A-Za-z0-9-]", "-", service).strip("-") or "component"
 
 
-def convert_graph(graph: DynamoGraphDeployment) -> Converted:
+def component_names(services: Iterable[str]) -> dict[str, str]:
+    """Service -> component, each its own; the names are the same whatever the order of the services."""
+    names: dict[str, str] = {}
+    taken: set[str] = set()
+    for service in sorted(services, key=lambda name: (component_name(name) != name, name)):
+        stem = component_name(service)[:_LONGEST_NAME].rstrip("-")
+        name, number = stem, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem[: _LONGEST_NAME - 4]}-{number}"
+        taken.add(name.lower())
+        names[service] = name
+    return names
+
+
+def convert_graph(old: Mapping[str, Any]) -> Converted:
     """The graph in v1beta1, with notes on what has no place there."""
-    old = to_dict(graph)
-    spec: dict[str, Any] = old["spec"]
     build = Builder({"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeployment"})
-    build.data["metadata"] = dict(old.get("metadata", {}))
-    build.data["spec"] = {}
-    for name in (
-        "backendFramework",
-        "annotations",
-        "labels",
-        "priorityClassName",
-        "providerOverride",
-        "restart",
-    ):
+    if "metadata" in old:
+        build.data["metadata"] = dict(old["metadata"])
+    spec: Mapping[str, Any] = old.get("spec", {})
+    names = component_names(spec.get("services", {}))
+
+    def rename(service: str) -> str:
+        return names.get(service, service)
+
+    if "spec" in old:
+        build.data["spec"] = {}
+        _convert_spec(spec, names, rename, build)
+    if "status" in old:
+        build.data["status"] = graph_status_to_beta(old["status"], rename)
+    build.names = {component: service for service, component in names.items() if component != service}
+    return build.done()
+
+
+def _convert_spec(
+    spec: Mapping[str, Any], names: Mapping[str, str], rename: Callable[[str], str], build: Builder
+) -> None:
+    for name in SAME_FIELDS:
         build.put(f"spec.{name}", spec.get(name), f"spec.{name}")
     build.put("spec.env", spec.get("envs"), "spec.envs")
     _topology(spec, build)
@@ -41,7 +75,7 @@ def convert_graph(graph: DynamoGraphDeployment) -> Converted:
     components: list[dict[str, Any]] = []
     for name, service in spec.get("services", {}).items():
         where = join("spec.services", name)
-        new_name = component_name(name)
+        new_name = names[name]
         if new_name != name:
             build.notes.append(f"{where} is named {new_name}: v1beta1 allows letters, digits and dashes")
         component, notes, origins = convert_service(new_name, service, where)
@@ -50,24 +84,22 @@ def convert_graph(graph: DynamoGraphDeployment) -> Converted:
         build.origins.update({f"{at}.{path}": f"{where}.{origin}" for path, origin in origins.items()})
         build.notes += notes
         components.append(component)
-    build.put("spec.components", components, "spec.services")
-    _experimental(spec, build)
-    _restart_order(build)
-    if old.get("status"):
-        build.notes.append("status is not converted")
-    return build.done()
+    if "services" in spec:
+        build.put("spec.components", components, "spec.services")
+    _experimental(spec, rename, build)
+    _restart_order(rename, build)
 
 
-def _topology(spec: dict[str, Any], build: Builder) -> None:
+def _topology(spec: Mapping[str, Any], build: Builder) -> None:
     constraint = dict(spec.get("topologyConstraint", {}))
     profile = constraint.pop("topologyProfile", None)
     if profile is not None:
         constraint.setdefault("clusterTopologyName", profile)
-    if constraint:
+    if "clusterTopologyName" in constraint:
         build.put("spec.topologyConstraint", constraint, "spec.topologyConstraint")
 
 
-def _pvcs(spec: dict[str, Any], build: Builder) -> None:
+def _pvcs(spec: Mapping[str, Any], build: Builder) -> None:
     for pvc in spec.get("pvcs", []):
         if pvc.get("create"):
             build.notes.append(
@@ -77,16 +109,17 @@ def _pvcs(spec: dict[str, Any], build: Builder) -> None:
             )
 
 
-def _experimental(spec: dict[str, Any], build: Builder) -> None:
+def _experimental(spec: Mapping[str, Any], rename: Callable[[str], str], build: Builder) -> None:
     experimental = dict(spec.get("experimental", {}))
     if not experimental:
         return
     groups = []
     for group in experimental.get("componentGroups", []):
-        new = {
-            **group,
-            "components": [{"name": component_name(part["name"])} for part in group["components"]],
-        }
+        new = dict(group)
+        if "components" in group:
+            new["components"] = [
+                {**part, "name": rename(part.get("name", ""))} for part in group["components"]
+            ]
         adapter = new.pop("scalingAdapter", None)
         if adapter and adapter.get("enabled"):
             new["scalingAdapter"] = {}
@@ -96,9 +129,9 @@ def _experimental(spec: dict[str, Any], build: Builder) -> None:
     build.put("spec.experimental", experimental, "spec.experimental")
 
 
-def _restart_order(build: Builder) -> None:
+def _restart_order(rename: Callable[[str], str], build: Builder) -> None:
     restart = build.get("spec.restart")
     strategy = (restart or {}).get("strategy")
     if strategy and strategy.get("order"):
-        order = [component_name(name) for name in strategy["order"]]
+        order = [rename(name) for name in strategy["order"]]
         build.data["spec"]["restart"] = {**restart, "strategy": {**strategy, "order": order}}

@@ -1,24 +1,30 @@
 """A v1alpha1 request, of the proposal or as shipped, as a v1beta1 request.
 
 `profilingConfig.config` is the profiler's own free mapping; its keys come in camelCase and, from releases before
-0.8.1, in snake_case. Each known leaf has its place in `_CONFIG`; every other leaf gets a note.
+0.8.1, in snake_case. Each known leaf has its place in `CONFIG_FIELDS`; every other leaf gets a note.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from armature.api.base import camel
-from armature.api.converted import Builder, Converted
-from armature.api.parse import to_dict
+from armature.api.convert.built import Builder, Converted
+from armature.api.convert.status import request_status_to_beta
 from armature.api.problems import join
 from armature.api.skus import SKUS, sku_hint
-from armature.api.v1alpha1 import DynamoGraphDeploymentRequest
 
-__all__ = ["CONFIG_MAP_ANNOTATION", "OUTPUT_PVC_ANNOTATION", "WORKERS_IMAGE_ANNOTATION", "convert_request"]
+__all__ = [
+    "CONFIG_FIELDS",
+    "CONFIG_MAP_ANNOTATION",
+    "OUTPUT_PVC_ANNOTATION",
+    "WORKERS_IMAGE_ANNOTATION",
+    "convert_request",
+]
 
 CONFIG_MAP_ANNOTATION = "nvidia.com/dgdr-config-map-ref"
 OUTPUT_PVC_ANNOTATION = "nvidia.com/dgdr-output-pvc"
@@ -27,7 +33,7 @@ WORKERS_IMAGE_ANNOTATION = "nvidia.com/dgdr-workers-image"
 _RUNTIME_IMAGE = re.compile(r"nvcr\.io/nvidia/ai-dynamo/(vllm|sglang|tensorrtllm)-runtime:(\d+\.\d+\.\d+)")
 _RUNTIME_OF = {"vllm": "vllm", "sglang": "sglang", "trtllm": "tensorrtllm"}
 
-_CONFIG = {
+CONFIG_FIELDS = {
     "sla.isl": "spec.workload.isl",
     "sla.osl": "spec.workload.osl",
     "sla.ttft": "spec.sla.ttft",
@@ -49,22 +55,34 @@ _CONFIG = {
     "deployment.modelCache.mountPath": "spec.modelCache.pvcMountPath",
     "deployment.modelCache.pvcMountPath": "spec.modelCache.pvcMountPath",
 }
+_PLACES = {name: place for place, name in enumerate(CONFIG_FIELDS)}
 _ENGINE_RANGE = {"hardware.minNumGpusPerEngine", "hardware.maxNumGpusPerEngine"}
 _REPEATS_MODEL = {"sweep.aicHfId", "aicHfId", "deployment.model"}
 _CONFIG_PATH = "spec.profilingConfig.config"
 
 
-def convert_request(request: DynamoGraphDeploymentRequest) -> Converted:
-    """The request in v1beta1, with notes on what has no place there."""
-    old = to_dict(request)
-    spec: dict[str, Any] = old["spec"]
+def convert_request(old: Mapping[str, Any], *, fitting: bool = False) -> Converted:
+    """The request in v1beta1, with notes on what has no place there.
+
+    fitting: leave out what v1beta1's schema would refuse; else it is carried, for its rules to name.
+    """
     build = Builder({"apiVersion": "nvidia.com/v1beta1", "kind": "DynamoGraphDeploymentRequest"})
-    build.data["metadata"] = dict(old.get("metadata", {}))
-    build.put("spec.model", spec["model"], "spec.model")
+    if "metadata" in old:
+        build.data["metadata"] = dict(old["metadata"])
+    if "spec" in old:
+        build.data["spec"] = {}
+        _convert_spec(old["spec"], fitting, build)
+    if "status" in old:
+        build.data["status"] = request_status_to_beta(old["status"])
+    return build.done()
+
+
+def _convert_spec(spec: Mapping[str, Any], fitting: bool, build: Builder) -> None:
+    build.put("spec.model", spec.get("model"), "spec.model")
     backend = spec.get("backend")
     build.put("spec.backend", "auto" if backend == "any" else backend, "spec.backend")
     _proposal(spec, build)
-    _profiling_config(request, spec.get("profilingConfig", {}), build)
+    _profiling_config(spec, fitting, build)
     _deployment_overrides(backend, spec.get("deploymentOverrides", {}), build)
     if spec.get("useMocker"):
         build.put("spec.features.mocker", {"enabled": True}, "spec.useMocker")
@@ -75,9 +93,6 @@ def convert_request(request: DynamoGraphDeploymentRequest) -> Converted:
             "spec.enableGpuDiscovery is deprecated and ignored: hardware left out is discovered"
         )
     _auto_apply(spec, build)
-    if old.get("status"):
-        build.notes.append("status is not converted")
-    return build.done()
 
 
 def _auto_apply(spec: Mapping[str, Any], build: Builder) -> None:
@@ -103,16 +118,15 @@ def _proposal(spec: Mapping[str, Any], build: Builder) -> None:
         build.put(f"spec.overrides.{name}", spec.get("overrides", {}).get(name), f"spec.overrides.{name}")
 
 
-def _profiling_config(
-    request: DynamoGraphDeploymentRequest, profiling: Mapping[str, Any], build: Builder
-) -> None:
+def _profiling_config(spec: Mapping[str, Any], fitting: bool, build: Builder) -> None:
     where = "spec.profilingConfig"
-    image = profiling.get("profilerImage")
+    profiling = spec.get("profilingConfig", {})
+    image = profiling.get("profilerImage") or None
     if image is not None and build.get("spec.image") not in (None, image):
         build.notes.append(f"spec.image is given, so {where}.profilerImage is ignored")
     elif image is not None:
         build.put("spec.image", image, f"{where}.profilerImage")
-    _config(request, profiling.get("config", {}), build)
+    _config(spec, profiling.get("config", {}), fitting, build)
     reference = profiling.get("configMapRef")
     if reference is not None:
         kept = json.dumps({"key": "disagg.yaml", **reference}, sort_keys=True)
@@ -147,14 +161,14 @@ def _job(profiling: Mapping[str, Any], build: Builder) -> None:
     build.put("spec.overrides.profilingJob", job, "spec.profilingConfig")
 
 
-def _config(request: DynamoGraphDeploymentRequest, config: Mapping[str, Any], build: Builder) -> None:
-    for name, value, origin in _leaves(config, "", _CONFIG_PATH):
-        if name == "planner":
+def _config(spec: Mapping[str, Any], config: Mapping[str, Any], fitting: bool, build: Builder) -> None:
+    for name, value, origin in sorted(_leaves(config, "", _CONFIG_PATH), key=_precedence):
+        if name == "planner" and (isinstance(value, Mapping) or not fitting):
             build.put("spec.features.planner", value, origin)
-        elif name in _CONFIG:
-            _carry(build, _CONFIG[name], value, origin)
+        elif name in CONFIG_FIELDS:
+            _carry(build, CONFIG_FIELDS[name], value, origin, fitting)
         elif name in _REPEATS_MODEL or name == "engine.backend":
-            ours = request.spec.model if name != "engine.backend" else request.spec.backend
+            ours = spec.get("backend" if name == "engine.backend" else "model")
             if value != ours:
                 build.notes.append(f"{origin} ({value}) is ignored: {ours} of the spec is used")
         elif name in _ENGINE_RANGE:
@@ -166,16 +180,36 @@ def _config(request: DynamoGraphDeploymentRequest, config: Mapping[str, Any], bu
             build.notes.append(f"{origin} has no counterpart in v1beta1 and is ignored")
 
 
-def _carry(build: Builder, target: str, value: Any, origin: str) -> None:
+def _precedence(leaf: tuple[str, Any, str]) -> tuple[int, str]:
+    """Of several leaves for one field the first of the table counts, whatever their order in the file."""
+    name, _, origin = leaf
+    return (_PLACES[name], origin) if name in _PLACES else (len(_PLACES), "")
+
+
+def _carry(build: Builder, target: str, value: Any, origin: str, fitting: bool) -> None:
     if target == "spec.searchStrategy" and isinstance(value, bool):
         value = "rapid" if value else "thorough"
     if target == "spec.hardware.gpuSku" and isinstance(value, str) and value not in SKUS:
         value = sku_hint(value) or value
     present = build.get(target)
-    if present is None:
+    if fitting and not _fits(target, value):
+        build.notes.append(f"{origin} is not what {target} takes and is ignored")
+    elif present is None:
         build.put(target, value, origin)
     elif present != value:
         build.notes.append(f"{build.origins[target]} is given, so {origin} is ignored")
+
+
+def _fits(target: str, value: Any) -> bool:
+    """Whether v1beta1's schema takes the value."""
+    if target.startswith("spec.modelCache."):
+        return isinstance(value, str)
+    if target in ("spec.hardware.gpuSku", "spec.searchStrategy"):
+        return value in (SKUS if target == "spec.hardware.gpuSku" else ("rapid", "thorough"))
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    whole = target.rsplit(".", 1)[-1] in ("isl", "osl", "totalGpus", "numGpusPerNode")
+    return isinstance(value, int) and abs(value) < 2**31 if whole else math.isfinite(value)
 
 
 def _leaves(config: Mapping[str, Any], name: str, path: str) -> Iterator[tuple[str, Any, str]]:
@@ -214,5 +248,5 @@ def _deployment_overrides(backend: str | None, overrides: Mapping[str, Any], bui
 
 
 def _annotate(build: Builder, name: str, value: str) -> None:
-    metadata = build.data["metadata"]
+    metadata = build.data.setdefault("metadata", {})
     metadata["annotations"] = {**metadata.get("annotations", {}), name: value}

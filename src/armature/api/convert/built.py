@@ -13,11 +13,13 @@ __all__ = ["Builder", "Converted"]
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """`data`: the object in the new version. `origins`: path there -> path in the object it came from."""
+    """`data`: the object in the new version. `origins`: path there -> path in the object it came from. `names`:
+    component -> service, where they differ."""
 
     data: dict[str, Any]
     notes: tuple[str, ...]
     origins: dict[str, str]
+    names: dict[str, str] = field(default_factory=dict)
 
     def original(self, problem: Problem) -> Problem:
         """The problem with the path that the user wrote."""
@@ -35,6 +37,7 @@ class Builder:
     data: dict[str, Any]
     notes: list[str] = field(default_factory=list)
     origins: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
 
     def put(self, path: str, value: Any, origin: str) -> None:
         """Set a dotted path under the object; mappings on the way are made. None is not set."""
@@ -55,4 +58,4 @@ class Builder:
         return place
 
     def done(self) -> Converted:
-        return Converted(self.data, tuple(dict.fromkeys(self.notes)), self.origins)
+        return Converted(self.data, tuple(dict.fromkeys(self.notes)), self.origins, self.names)
