@@ -220,6 +220,7 @@ def _collect(stream: IO[str], lines: list[str]) -> None:
 
 def _progress(lines: list[str]) -> str:
     """What `go build -v` has said so far: modules it fetched, packages it began to compile."""
+    if not lines:
+        return "compiled before: looking, then linking"
     fetched = sum(line.startswith("go: downloading") for line in lines)
-    latest = lines[-1].split()[-2 if lines[-1].startswith("go:") else -1] if lines else "nothing yet"
-    return f"{fetched} modules fetched, {len(lines) - fetched} packages compiled; now {latest}"
+    return f"{fetched} modules fetched, {len(lines) - fetched} packages compiled; now {lines[-1].split()[-1]}"

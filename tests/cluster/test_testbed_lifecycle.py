@@ -64,8 +64,8 @@ def directory(tmp_path):
     command("down", "--dir", str(directory))
 
 
-def test_up_twice_status_and_down(directory):
-    before = set(Path("/tmp").iterdir())
+def test_up_twice_status_and_down(directory, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     assert command("status", "--dir", str(directory), check=False).returncode == 1
     said = command("up", "--dir", str(directory)).stderr
     assert all(stage in said for stage in ("etcd", "kube-apiserver", "kube-scheduler", "kwok", "ready"))
@@ -83,7 +83,7 @@ def test_up_twice_status_and_down(directory):
     assert json.loads(whoami)["status"]["userInfo"]["username"] == "testbed-admin"
     command("down", "--dir", str(directory))
     assert left_over(directory, state.namespace) == NOTHING
-    assert set(Path("/tmp").iterdir()) <= before
+    assert list(tmp_path.iterdir()) == [directory.parent]
     assert "There is none." in command("down", "--dir", str(directory)).stderr
 
 
