@@ -32,6 +32,7 @@ EXIT_CODES: dict[int, str] = {
     6: "the graph cannot start (preflight)",
     7: "a process did not start, a port is in use",
     8: "a result could not be written",
+    9: "the Kubernetes API server refused, or could not be reached",
     70: "a bug in Armature",
     130: "interrupted (Ctrl-C)",
     141: "the reader of the output went away",

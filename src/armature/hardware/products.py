@@ -56,10 +56,6 @@ _FAMILIES: tuple[tuple[str, str], ...] = (
     (r"A10", "a10"),
     (r"T4", "t4"),
 )
-_RULES = tuple(
-    (re.compile(rf"(?<![A-Z0-9])(?:{name})(?=$|[^A-Z0-9]|SXM|PCIE|NVL|\d+GB)"), sku)
-    for name, sku in _FAMILIES
-)
 # Not typical of their memory size, so they say nothing about an unknown product of that size.
 _NO_DONORS = frozenset({"gb10", "gh200", "vr_nvl72", "mi200"})
 # How NVIDIA's device plugin labels nodes (`nvidia.com/gpu.product`: NVML's name, blanks as dashes), as in NVIDIA's GPU
@@ -154,8 +150,8 @@ def _normal(product: str) -> str:
 def _known(text: str) -> Gpu | None:
     if "LAPTOP" in text or "MOBILE" in text:
         return None  # another chip under the same name
-    for pattern, sku in _RULES:
-        if pattern.search(text):
+    for name, sku in _FAMILIES:
+        if re.search(rf"(?<![A-Z0-9])(?:{name})(?=$|[^A-Z0-9]|SXM|PCIE|NVL|\d+GB)", text):
             return GPUS[_form_factor(sku, text)] if sku in ("h200", "h100", "a100", "v100") else GPUS[sku]
     return None
 

@@ -1,0 +1,1 @@
+"""The operator: the kinds of `nvidia.com` made true in a cluster."""
