@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from armature.kube.errors import ApiError, Conflict, NotFound
@@ -77,12 +78,20 @@ class PodWorker:
     def names_changed(self) -> None:
         self.home.names_changed(self.pod)
 
-    def log_path(self, container: str, *, previous: bool) -> tuple[Any, ContainerRun | None] | None:
-        """(the log's file, the run that writes it, if any) of the latest run or of the one before; None for no such."""
+    def log_of(self, container: str, *, previous: bool) -> tuple[Path, ContainerRun | None] | str:
+        """(the log's file, the run that still writes it, if any) of the latest run or of the one before; or why there
+        is none, in a kubelet's words."""
+        shown = f'container "{container}" in pod "{self.pod["metadata"]["name"]}"'
+        record = self.records.get(container, Record())
         if container not in {item["name"] for item in all_containers(self.pod)}:
-            return None
-        run = self.records.get(container, Record()).restarts - (1 if previous else 0)
-        return self.home.folder.log(container, run), None if previous else self.runs.get(container)
+            return f"{shown} is not valid"
+        if previous:
+            path = self.home.folder.log(container, record.restarts - 1)
+            return (path, None) if path.exists() else f"previous terminated {shown} not found"
+        path = self.home.folder.log(container, record.restarts)
+        if path.exists():
+            return path, self.runs.get(container)
+        return f"{shown} is waiting to start: {record.reason or 'ContainerCreating'}"
 
     # Its life
 
@@ -129,16 +138,17 @@ class PodWorker:
 
     def _judge_deadline(self) -> None:
         due_s = self._deadline_s
-        if self._override is None and due_s is not None and self.node.now_s() >= due_s:
-            if not lifecycle.all_done(self.pod, self.records):
-                message = "Pod was active on the node longer than the specified deadline"
-                self._override = Override("Failed", "DeadlineExceeded", message)
-                self._say("Normal", "DeadlineExceeded", message)
+        if due_s is not None and self.node.now_s() >= due_s:
+            message = "Pod was active on the node longer than the specified deadline"
+            self._override = Override("Failed", "DeadlineExceeded", message)
+            self._say("Normal", "DeadlineExceeded", message)
 
     @property
     def _deadline_s(self) -> float | None:
         limit = (self.pod.get("spec") or {}).get("activeDeadlineSeconds")
-        return None if limit is None or self._override else self._start_time_s + float(limit)
+        if limit is None or self._override or lifecycle.all_done(self.pod, self.records):
+            return None
+        return self._start_time_s + float(limit)
 
     async def _sleep(self, *until_s: float | None) -> None:
         """Until something happens, or the first of these times, the deadline or the next refresh has come."""
@@ -185,7 +195,8 @@ class PodWorker:
             self.records[name] = lifecycle.ended(begun, end, self.node.policy)
 
     async def _begin(self, spec: Mapping[str, Any], record: Record) -> None:
-        assert self.home.sandbox is not None and self.home.volumes is not None
+        assert self.home.sandbox is not None
+        assert self.home.volumes is not None
         name = str(spec["name"])
         rule = rule_of(str(spec["image"]), self.node.rules)
         for kind in ("startup", "readiness", "liveness"):
