@@ -1,4 +1,4 @@
-"""The node agent: a Node, its Lease, and a worker for each pod bound to it, until it is told to stop or its Node goes."""
+"""The node agent: a Node, its Lease, and a worker for each pod bound to it, until it is stopped or its Node goes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Asks a container what its probes and hooks want asked: an HTTP request, a TCP connection, a command. The I/O of `probes`."""
+"""Asks a container what its probes and hooks want asked: HTTP, TCP or a command in it. The I/O of `probes`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs the field's own commands (`python3 -m dynamo.*`) as ours, inside a pod of a process node, as `armature.local` does.
+"""Runs the field's own commands (`python3 -m dynamo.*`) as ours in pods of a process node, as `armature.local` does.
 
 The package `dynamo` under `field/` is on the path of every container, so a pod's command runs as it is written, in exec
 form or in any shell script, and arrives here with its arguments filled in. Engines become mockers with predicted step

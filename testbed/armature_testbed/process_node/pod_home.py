@@ -19,7 +19,7 @@ __all__ = ["PodHome"]
 
 
 class PodHome:
-    """`make` it before the first container starts, `refresh` it as time goes on, `leave` it after the last has ended."""
+    """`make` it before the first container starts, `refresh` it as time goes on, `leave` it after the last one."""
 
     def __init__(self, node: NodeContext, pod: Pod) -> None:
         self.folder = PodFolder(node.run, str(pod["metadata"]["uid"]))

@@ -1,4 +1,4 @@
-"""Liveness, readiness and startup probes: what is asked, when, and how answers become a verdict. Pure; `asking` asks."""
+"""Liveness, readiness and startup probes: what is asked, when, and how answers become a verdict. Pure."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ class Container:
         return code if code >= 0 else 128 - code
 
     def signal(self, number: int) -> None:
-        """To its first process. Without a handler of its own that process ignores all but SIGKILL, as in any container."""
+        """To its first process, which ignores all but SIGKILL unless it handles the signal, as in any container."""
         if self._process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)

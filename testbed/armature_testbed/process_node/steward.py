@@ -1,4 +1,4 @@
-"""What is done once for all process nodes, by whichever agent holds the lock: the proxy of Services, volumes of claims."""
+"""What one agent does for all process nodes, whichever holds the lock: the proxy of Services, volumes of claims."""
 
 from __future__ import annotations
 
