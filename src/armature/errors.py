@@ -8,7 +8,8 @@
     ├── SlaMissed                    exit 5   `--strict-sla`: the closest layout misses a target
     ├── PreflightFailed              exit 6   the graph cannot start: every reason at once
     ├── StartFailed                  exit 7   a process did not become ready, a port is in use
-    └── OutputFailed                 exit 8   a result could not be written (disk full, no permission)
+    ├── OutputFailed                 exit 8   a result could not be written (disk full, no permission)
+    └── ClusterFailed                exit 9   the Kubernetes API server refused, or was out of reach (see `kube.errors`)
 
 Layer 0: imports nothing of ours. Anything that reaches the user and is not in this tree is a bug.
 """
@@ -21,6 +22,7 @@ from typing import ClassVar
 
 __all__ = [
     "ArmatureError",
+    "ClusterFailed",
     "HardwareUnknown",
     "InvalidInput",
     "ModelUnknown",
@@ -123,6 +125,12 @@ class OutputFailed(ArmatureError):
     """A result could not be written; nothing half-written was left behind."""
 
     exit_code = 8
+
+
+class ClusterFailed(ArmatureError):
+    """A Kubernetes API server refused a request, or could not be reached or found."""
+
+    exit_code = 9
 
 
 def _short(value: object) -> str:

@@ -17,7 +17,7 @@ from typing import Annotated
 import typer
 
 from armature import __version__
-from armature.cli import choose, compare, demo, explain, generate, look, manifests, options, plan, run
+from armature.cli import choose, compare, demo, explain, generate, look, manifests, options, plan, profile, run
 from armature.errors import ArmatureError, OutputFailed
 
 __all__ = ["EXIT_CODES", "app", "main"]
@@ -32,6 +32,7 @@ EXIT_CODES: dict[int, str] = {
     6: "the graph cannot start (preflight)",
     7: "a process did not start, a port is in use",
     8: "a result could not be written",
+    9: "the Kubernetes API server refused, or could not be reached",
     70: "a bug in Armature",
     130: "interrupted (Ctrl-C)",
     141: "the reader of the output went away",
@@ -49,7 +50,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
-for _module in (plan, explain, compare, generate, choose, run, look, manifests, demo):
+for _module in (plan, explain, compare, generate, choose, run, look, manifests, demo, profile):
     _module.register(app)
 
 

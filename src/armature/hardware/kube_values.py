@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
 
-__all__ = ["as_count", "at", "items", "mapping", "pod_request", "text"]
+__all__ = ["as_count", "at", "items", "mapping", "pod_request", "quantity", "text"]
 
 _QUANTITY = re.compile(r"([+-]?\d{1,20}(?:\.\d{1,20})?)(?:[eE]([+-]?\d{1,2})|(m|k|Ki|[MGTPE]i?))?")
 _SUFFIX: dict[str, Decimal] = {"m": Decimal("0.001"), "k": Decimal(1000), "Ki": Decimal(1024)} | {
@@ -43,18 +43,21 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def as_count(value: object) -> int | None:
-    """A Kubernetes quantity as a whole number of devices, rounded down; None when it is not one or negative."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int):
-        return value if 0 <= value <= _LARGEST else None
+def quantity(value: object) -> Decimal | None:
+    """A Kubernetes quantity (`1`, `500m`, `16Gi`) as a number; None when it is not one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return Decimal(value)
     match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         return None
     number, exponent, suffix = match.groups()
-    amount = Decimal(number) * Decimal(10) ** int(exponent or 0) * _SUFFIX.get(suffix or "", Decimal(1))
-    return int(amount) if 0 <= amount <= _LARGEST else None
+    return Decimal(number) * Decimal(10) ** int(exponent or 0) * _SUFFIX.get(suffix or "", Decimal(1))
+
+
+def as_count(value: object) -> int | None:
+    """A Kubernetes quantity as a whole number of devices, rounded down; None when it is not one or negative."""
+    amount = quantity(value)
+    return None if amount is None or not 0 <= amount <= _LARGEST else int(amount)
 
 
 def pod_request(pod: object, resource: str) -> int | None:

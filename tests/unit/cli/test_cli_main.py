@@ -88,6 +88,7 @@ def test_a_wrong_argument_exits_2_and_shows_where_help_is(arguments, said, capsy
         (errors.PreflightFailed("a", [errors.Problem("b", "c", "mend it")]), 6),
         (errors.StartFailed("a", "mend it"), 7),
         (errors.OutputFailed("a", "mend it"), 8),
+        (errors.ClusterFailed("a", "mend it"), 9),
     ],
 )
 def test_each_error_of_the_tree_has_its_exit_code(error, code, raising, capsys):

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,7 +46,10 @@ def http_protocol() -> type[asyncio.Protocol]:
 
 
 class HttpServer(uvicorn.Server):
-    """Serves `app` on `listener` until `stop`; then finishes what runs, for at most `grace_s` seconds."""
+    """Serves `app` on `listener` until `stop`; then finishes what runs, for at most `grace_s` seconds.
+
+    tls: for HTTPS; a certificate loaded into it later holds from the next handshake on.
+    """
 
     def __init__(
         self,
@@ -55,6 +59,7 @@ class HttpServer(uvicorn.Server):
         grace_s: float,
         ready: Callable[[], None] = lambda: None,
         protocol: type[asyncio.Protocol] | None = None,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -69,6 +74,9 @@ class HttpServer(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(grace_s)),
             )
         )
+        if tls is not None:
+            self.config.load()
+            self.config.ssl = tls
         self._listener = listener
         self._ready = ready
 

@@ -1,7 +1,8 @@
 """From a request to its profile and its graph: the order of the rooms, without a word of printing.
 
-Everything with an effect happens here, before the search: the GPUs of this machine are looked up only when the
-request leaves them open, and the model's config.json is fetched only when it is not at hand.
+The command line and the operator come this way. Everything with an effect happens here, before the search: the GPUs
+of this machine are looked up only when nobody says which were found and the request leaves them open, and the model's
+config.json is fetched only when it is not at hand.
 """
 
 from __future__ import annotations
@@ -10,15 +11,14 @@ import contextlib
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
-from armature.cli.files import read_main, with_paths_from
 from armature.errors import ArmatureError, InvalidInput, ModelUnknown, NothingFits, Problem
 
 if TYPE_CHECKING:
-    from armature.api.v1beta1 import DynamoGraphDeployment, DynamoGraphDeploymentRequest
+    from armature.api.v1beta1 import DynamoGraphDeploymentRequest
     from armature.graph.build import Graph
     from armature.hardware.catalog import Gpu
     from armature.hardware.inventory import Inventory
@@ -32,12 +32,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "EstimatorKind",
-    "Runnable",
     "Searched",
     "generate",
     "plan_request",
     "request_of",
-    "runnable",
     "search_request",
     "select_candidate",
     "step_times",
@@ -45,15 +43,6 @@ __all__ = [
 
 EstimatorKind = Literal["auto", "silicon", "roofline"]
 Chooser = Literal["armature", "aic"]
-
-
-class Runnable(msgspec.Struct, frozen=True):
-    """What `up` starts: a graph, the profile it came from when there is one, the ConfigMaps that go with it."""
-
-    dgd: DynamoGraphDeployment
-    profile: Profile | None = None
-    extras: tuple[Mapping[str, Any], ...] = ()
-    notes: tuple[str, ...] = ()
 
 
 class Searched(msgspec.Struct, frozen=True):
@@ -80,11 +69,14 @@ def search_request(
     prices: Mapping[str, float] | None = None,
     advice: bool = False,
     env: Mapping[str, str] | None = None,
-    discover: Callable[[], Inventory | None] | None = None,
+    found: Inventory | None = None,
+    model_cache: Path | None = None,
+    tell: Callable[[str], None] = lambda step: None,
 ) -> Searched:
     """The search for a request; parameters and errors are those of `plan_request`.
 
-    advice: whether NothingFits says what would hold the model.
+    advice: whether NothingFits says what would hold the model. model_cache: a directory that holds the model's files or
+    is a model cache. tell: hears each sub-phase as it begins, by its name in `status.profilingPhase` (LIFE-03).
     """
     from msgspec import structs
 
@@ -92,14 +84,17 @@ def search_request(
     from armature.search.question import question_of
     from armature.search.rapid import profile_for, sweep
 
-    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, discover)
+    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, env, found, model_cache)
     question = question_of(request, inventory, facts, prices=prices, trace=trace)
     source = step_times(estimator, env) if isinstance(estimator, str) else estimator
+    tell("SweepingPrefill")
     try:
-        swept = sweep(question, engines_for(question, source))
+        engines = engines_for(question, source)
+        tell("SweepingDecode")
+        swept = sweep(question, engines)
     except NothingFits as error:
         raise _advised(error, question, source) if advice else error from None
-    profile = profile_for(request, swept, source)
+    profile = profile_for(request, swept, source, tell)
     if request.spec.search_strategy == "thorough":
         note = "searchStrategy thorough measures on the GPUs themselves; this plan is predicted (rapid)."
         profile = structs.replace(profile, notes=(*profile.notes, note))
@@ -124,7 +119,7 @@ def plan_request(
     advice: bool = False,
     objective: Chooser = "armature",
     env: Mapping[str, str] | None = None,
-    discover: Callable[[], Inventory | None] | None = None,
+    found: Inventory | None = None,
 ) -> tuple[Profile, Graph]:
     """The profile of the request and the graph of its pick (or of `candidate`), proven able to start.
 
@@ -132,7 +127,7 @@ def plan_request(
     whose rules choose; `aic` gives no advice, which is the search's own.
     hardware_text: GPUs as `--hardware` takes them, in place of what the request states. prices: per GPU-hour by
     SKU. advice: whether the profile says what would change it. env: the environment to read caches and tokens from.
-    discover: looks up this machine's GPUs.
+    found: the GPUs that were discovered; without it those of this machine.
     Raises InvalidInput, ModelUnknown, HardwareUnknown, NothingFits or PreflightFailed.
     """
     from armature.graph.build import build
@@ -140,7 +135,7 @@ def plan_request(
     from armature.report import candidate_named
 
     if objective == "aic":
-        looked_up = _looked_up(request, hardware_text, offline, env, discover)
+        looked_up = _looked_up(request, hardware_text, offline, env, found)
         source = step_times(estimator, env) if isinstance(estimator, str) else estimator
         request, profile = looked_up[0], _chosen_as_aic(looked_up, source, prices)
     else:
@@ -152,7 +147,7 @@ def plan_request(
             prices=prices,
             advice=advice,
             env=env,
-            discover=discover,
+            found=found,
         )
         request, profile = searched.request, searched.advised() if advice else searched.profile
     chosen = None if candidate is None else candidate_named(profile, candidate).id
@@ -182,7 +177,7 @@ def generate(
     offline: bool = False,
     estimator: EstimatorKind = "auto",
     prices: Mapping[str, float] | None = None,
-    discover: Callable[[], Inventory | None] | None = None,
+    found: Inventory | None = None,
 ) -> tuple[Profile, Graph]:
     """The profile and graph of one layout that nobody searched for (`search.direct`), proven able to start.
 
@@ -192,7 +187,7 @@ def generate(
     from armature.graph.preflight import require
     from armature.search.direct import direct_profile
 
-    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, None, discover)
+    request, inventory, facts, trace = _looked_up(request, hardware_text, offline, None, found)
     source = step_times(estimator)
     profile = direct_profile(request, inventory, facts, source, wanted, prices=prices, trace=trace)
     graph = build(profile, request)
@@ -213,25 +208,34 @@ def _looked_up(
     hardware_text: str | None,
     offline: bool,
     env: Mapping[str, str] | None,
-    discover: Callable[[], Inventory | None] | None,
+    found: Inventory | None,
+    model_cache: Path | None = None,
 ) -> tuple[DynamoGraphDeploymentRequest, Inventory, ModelFacts, Trace | None]:
     """The request with its defaults, the GPUs to plan for, the model's facts, and the trace that it refers to."""
     from armature.api import default_request
     from armature.hardware.inventory import inventory_for_request, parse_hardware
-    from armature.model.resolve import resolve_model
 
     request = default_request(request)
     if hardware_text is not None:
         request = _with_inventory(request)
         there: Inventory | None = parse_hardware(hardware_text)
     else:
-        there = _discovered(request, discover)
+        there = found if found is not None else _discovered(request)
     inventory = inventory_for_request(request.spec.hardware, there)
     trace = _trace_of(request)
-    facts = resolve_model(request.spec.model, offline=offline, env=os.environ if env is None else env)
+    facts = _facts(request.spec.model, offline, os.environ if env is None else env, model_cache)
     if trace is None:
         _require_context(request, facts)
     return request, inventory, facts, trace
+
+
+def _facts(model: str, offline: bool, env: Mapping[str, str], model_cache: Path | None) -> ModelFacts:
+    from armature.model.read import facts_from_directory
+    from armature.model.resolve import resolve_model
+
+    if model_cache is not None and (model_cache / "config.json").is_file():
+        return facts_from_directory(model, model_cache, source=f"{model_cache / 'config.json'}")
+    return resolve_model(model, offline=offline, env=env, cache=model_cache)
 
 
 def select_candidate(
@@ -274,42 +278,6 @@ def request_of(profile: Profile) -> DynamoGraphDeploymentRequest:
     return request
 
 
-def runnable(file: str, *, hardware_text: str | None = None, offline: bool = False) -> Runnable:
-    """The graph to run: of a request, planned now; of a graph, as it is, with what `plan -o` wrote beside it.
-
-    A file may also hold the ConfigMaps of its graph. Raises what `plan_request` raises.
-    """
-    from armature.api import to_dict, to_v1beta1, warnings_of
-    from armature.api.v1beta1 import DynamoGraphDeployment, DynamoGraphDeploymentRequest
-    from armature.report.words import layout
-
-    main, others = read_main(file)
-    newest, _ = to_v1beta1(main)
-    notes = warnings_of(main)
-    if isinstance(newest, DynamoGraphDeploymentRequest):
-        newest = with_paths_from(file, newest)
-        profile, graph = plan_request(newest, hardware_text=hardware_text, offline=offline)
-        pick = f"{layout(profile.picked)} on {profile.picked.gpus} GPUs; `armature plan {file}` says why."
-        return Runnable(graph.dgd, profile, graph.extras, (f"planned: {pick}", *notes, *graph.notes))
-    assert isinstance(newest, DynamoGraphDeployment)
-    profile_beside, extras = (None, ()) if file == "-" else _written_beside(Path(file))
-    return Runnable(newest, profile_beside, (*extras, *map(to_dict, others)), notes)
-
-
-def _written_beside(file: Path) -> tuple[Profile | None, tuple[Mapping[str, Any], ...]]:
-    """The profile.json and extras.yaml that `plan -o` wrote beside a dgd.yaml; nothing for other files."""
-    from armature.api import load_file, to_dict
-    from armature.search.profile import Profile
-
-    profile, extras = file.parent / "profile.json", file.parent / "extras.yaml"
-    if file.name != "dgd.yaml":
-        return None, ()
-    return (
-        Profile.read(profile) if profile.is_file() else None,
-        tuple(map(to_dict, load_file(extras))) if extras.is_file() else (),
-    )
-
-
 def _trace_of(request: DynamoGraphDeploymentRequest) -> Trace | None:
     """The trace that the request refers to, read. Raises InvalidInput when it is not in a file, or is no trace."""
     ref = request.spec.workload.trace_ref
@@ -347,15 +315,11 @@ def _with_inventory(request: DynamoGraphDeploymentRequest) -> DynamoGraphDeploym
     return request.model_copy(update={"spec": spec})
 
 
-def _discovered(
-    request: DynamoGraphDeploymentRequest, discover: Callable[[], Inventory | None] | None
-) -> Inventory | None:
+def _discovered(request: DynamoGraphDeploymentRequest) -> Inventory | None:
     """This machine's GPUs, looked up only when the request does not name a SKU."""
     hardware = request.spec.hardware
     if hardware is not None and hardware.gpu_sku:
         return None
-    if discover is None:
-        from armature.hardware.discover_local import discover_local
+    from armature.hardware.discover_local import discover_local
 
-        discover = discover_local
-    return discover()
+    return discover_local()
