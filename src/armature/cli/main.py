@@ -17,7 +17,19 @@ from typing import Annotated
 import typer
 
 from armature import __version__
-from armature.cli import choose, compare, demo, explain, generate, look, manifests, options, plan, profile, run
+from armature.cli import (
+    choose,
+    compare,
+    demo,
+    explain,
+    generate,
+    look,
+    manifests,
+    options,
+    plan,
+    profile,
+    run,
+)
 from armature.errors import ArmatureError, OutputFailed
 
 __all__ = ["EXIT_CODES", "app", "main"]
