@@ -17,7 +17,20 @@ from typing import Annotated
 import typer
 
 from armature import __version__
-from armature.cli import choose, compare, demo, explain, generate, look, operator, options, plan, profile, run
+from armature.cli import (
+    choose,
+    compare,
+    demo,
+    explain,
+    generate,
+    look,
+    manifests,
+    operator,
+    options,
+    plan,
+    profile,
+    run,
+)
 from armature.errors import ArmatureError, OutputFailed
 
 __all__ = ["EXIT_CODES", "app", "main"]
@@ -50,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
-for _module in (plan, explain, compare, generate, choose, run, look, demo, profile, operator):
+for _module in (plan, explain, compare, generate, choose, run, look, manifests, demo, profile, operator):
     _module.register(app)
 
 

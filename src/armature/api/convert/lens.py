@@ -26,7 +26,7 @@ from armature.api.meta import V1BETA1
 from armature.api.parse import served_versions, without_nulls
 from armature.errors import InvalidInput, Problem
 
-__all__ = ["ALPHA_REMAINDER", "BETA_REMAINDER", "convert_object"]
+__all__ = ["ALPHA_REMAINDER", "BETA_REMAINDER", "convert_object", "kept_places"]
 
 ALPHA_REMAINDER = "nvidia.com/v1alpha1-remainder"
 """On a v1beta1 object: what its v1alpha1 form had beyond it."""
@@ -97,6 +97,22 @@ def convert_object(data: Mapping[str, Any], version: str) -> Object:
             metadata["annotations"] = annotations
     head = {key: new.pop(key) for key in ("apiVersion", "kind")}
     return {**head, **({"metadata": metadata} if metadata else {}), **new}
+
+
+def kept_places(data: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The annotation with an object's remainder, and the fields that it keeps for the other version."""
+    annotations = (data.get("metadata") or {}).get("annotations") or {}
+    for annotation in (ALPHA_REMAINDER, BETA_REMAINDER):
+        entries = decoded(annotations.get(annotation)).get("rest", [])
+        steps = (
+            [step if isinstance(step, str) else f"[{next(iter(step.values()))}]" for step in entry["at"]]
+            for entry in entries
+            if "is" in entry
+        )
+        places = tuple(".".join(each).replace(".[", "[") for each in steps)
+        if places:
+            return annotation, places
+    return "", ()
 
 
 def _check_served(data: Mapping[str, Any], kind: Any, source: Any, version: str) -> None:

@@ -6,6 +6,7 @@ What the CRD says beyond the types stands at the field (`base.Crd`) or, for CEL,
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -24,6 +25,7 @@ OPEN: dict[str, Any] = {"type": "object", "x-kubernetes-preserve-unknown-fields"
 _SCALARS = {str: "string", bool: "boolean", int: "integer", float: "number"}
 _LENGTH = {"string": "Length", "array": "Items", "object": "Properties"}
 _WHOLE_RANGE = {"int32": 2**31 - 1, "int64": 2**63 - 1}
+_REQUIREMENT = re.compile(r" \([A-Z]+\d*-\d+\)")  # says something to us alone
 _MAX_DESCRIPTION = 300  # characters
 
 
@@ -51,7 +53,7 @@ def object_schema(cls: type[Model]) -> dict[str, Any]:
 
 
 def _first_paragraph(cls: type[Model]) -> str | None:
-    text = " ".join((cls.__doc__ or "").split("\n\n")[0].split())
+    text = _REQUIREMENT.sub("", " ".join((cls.__doc__ or "").split("\n\n")[0].split()))
     return text if 0 < len(text) <= _MAX_DESCRIPTION else None
 
 

@@ -132,7 +132,7 @@ class AlphaRequestStatus(Model):
 
 
 class DynamoGraphDeploymentRequest(Model):
-    """A request in the older version; `convert.to_v1beta1` brings it to the one the rest of Armature reads."""
+    """A request in the older version."""
 
     api_version: Literal["nvidia.com/v1alpha1"] = "nvidia.com/v1alpha1"
     kind: Literal["DynamoGraphDeploymentRequest"] = "DynamoGraphDeploymentRequest"
