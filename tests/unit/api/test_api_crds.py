@@ -237,7 +237,9 @@ def test_immutability_stands_in_the_schema():
         assert (rule["fieldPath"], rule["reason"]) == (".spec", "FieldValueForbidden")
         fields = set(field("DynamoGraphDeploymentRequest", version, "spec")["properties"])
         free = {"autoApply"} | ({"runtimeVersionOverride"} if version == "v1beta1" else set())
-        assert {name for name in fields if f"self.spec.?{name} ==" in rule["rule"]} == fields - free
+        assert {
+            name for name in fields if f"self.spec.{name} == oldSelf.spec.{name}" in rule["rule"]
+        } == fields - free
 
 
 def test_without_a_webhook_only_what_needs_none_is_served():

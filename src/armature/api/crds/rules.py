@@ -32,7 +32,12 @@ def _kept(name: str, message: str) -> Rule:
 
 def _unchanged(name: str, message: str) -> Rule:
     """A field that is neither added, nor removed, nor changed."""
-    return _rule(f"self.?{name} == oldSelf.?{name}", message)
+    return _rule(_same("self", "oldSelf", name), message)
+
+
+def _same(new: str, old: str, name: str) -> str:
+    """Whether a field that may be absent is alike; `new.?name == old.?name` is refused as too costly."""
+    return f"has({new}.{name}) == has({old}.{name}) && (!has({new}.{name}) || {new}.{name} == {old}.{name})"
 
 
 _SHARED_MEMORY = _rule(
@@ -125,7 +130,7 @@ def _rules() -> Mapping[type[Model], Sequence[Rule]]:
         ),
         checkpoint.SharedMemory: (_SHARED_MEMORY,),
         models.ModelSpec: (
-            _rule("self.?modelType == oldSelf.?modelType", f"spec.modelType {_FIXED}"),
+            _unchanged("modelType", f"spec.modelType {_FIXED}"),
             _rule("self.baseModelName == oldSelf.baseModelName", f"spec.baseModelName {_FIXED}"),
         ),
     }
@@ -144,7 +149,7 @@ def _request_rule(cls: type[Model], state: str, final: Sequence[str], free: Sequ
         for name, field in cls.model_fields.items()
         if (field.alias or name) not in (*free, "autoApply")
     ]
-    same = " && ".join(f"self.spec.?{name} == oldSelf.spec.?{name}" for name in others)
+    same = " && ".join(_same("self.spec", "oldSelf.spec", name) for name in others)
     waiting = [name for name in final if name in ("Profiling", "Ready")]
     held = "has(oldSelf.spec.autoApply) && !oldSelf.spec.autoApply"
     applied = f"(has(self.spec.autoApply) && !self.spec.autoApply) || oldSelf.status.{state} == 'Ready'"
