@@ -25,6 +25,7 @@ from armature.cli import (
     generate,
     look,
     manifests,
+    operator,
     options,
     plan,
     profile,
@@ -62,7 +63,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
-for _module in (plan, explain, compare, generate, choose, run, look, manifests, demo, profile):
+for _module in (plan, explain, compare, generate, choose, run, look, manifests, demo, profile, operator):
     _module.register(app)
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-
 from armature.errors import StartFailed
 from armature.local.logs import tail
 from armature_testbed.testbed import Testbed

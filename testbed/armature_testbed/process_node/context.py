@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from armature.kube.client import Client
 from armature.kube.events import Recorder
@@ -46,7 +46,7 @@ class NodeContext:
     def say(self, pod: Mapping[str, Any], kind: str, reason: str, message: str, again: str = "") -> None:
         """Records an event about a pod, in its own time. again: sets it apart from an equal one before."""
         about = {"apiVersion": "v1", "kind": "Pod", **pod}
-        told = "Normal" if kind == "Normal" else "Warning"
+        told: Literal["Normal", "Warning"] = "Normal" if kind == "Normal" else "Warning"
         task = asyncio.create_task(self.recorder.record(about, told, reason, message, discriminator=again))
         self._events.add(task)
         task.add_done_callback(self._events.discard)

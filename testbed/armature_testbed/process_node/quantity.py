@@ -19,8 +19,9 @@ def quantity(text: object) -> Decimal:
         raise ValueError(f"{text!r} is not a quantity (such as 500m, 2 or 4Gi)")
     number, exponent, suffix = match.groups()
     if suffix in _BINARY:
-        return Decimal(number) * 1024 ** _BINARY[suffix]
-    return Decimal(number) * Decimal(10) ** (int(exponent) if exponent else _POWER.get(suffix or "", 0))
+        return Decimal(number) * Decimal(1024) ** _BINARY[suffix]
+    power: int = int(exponent) if exponent else _POWER.get(suffix or "", 0)
+    return Decimal(number) * Decimal(10) ** power
 
 
 def divided(amount: object, divisor: object = "1") -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 
-from armature.kube.client import Client, Selector
+from armature.kube.client import Selector
 from armature.kube.kinds import CONFIG_MAP, DGD, DGDR, JOB, POD, Object
 from armature.kube.reflector import Reflector
 from armature.kube.store import Change, Key
@@ -34,22 +35,19 @@ class Caches:
         return tuple(getattr(self, field.name) for field in fields(self))
 
 
-def caches_of(client: Client, namespace: str = "") -> Caches:
-    """Caches of one namespace, or of all."""
+def caches_of(make: Callable[..., Reflector], namespace: str = "") -> Caches:
+    """Caches of one namespace, or of all. make: a reflector of a kind and a selector (`Manager.reflector`)."""
     managed = Selector(namespace, labels=f"{MANAGED_BY}={OPERATOR},{REQUEST_NAME}")
+    profilers = Selector(namespace, labels=f"app=dynamo-profiler,{REQUEST_NAME}")
+    in_graphs = Selector(namespace, labels=GRAPH_LABEL)
     return Caches(
-        requests=Reflector(client, DGDR, Selector(namespace)),
-        jobs=Reflector(client, JOB, managed),
-        outputs=Reflector(client, CONFIG_MAP, managed),
-        profiler_pods=Reflector(
-            client, POD, Selector(namespace, labels=f"app=dynamo-profiler,{REQUEST_NAME}"),
-            label_keys=(JOB_NAME_LABEL,), keep=_status_alone,
-        ),
-        graphs=Reflector(client, DGD, Selector(namespace)),
-        graph_pods=Reflector(
-            client, POD, Selector(namespace, labels=GRAPH_LABEL), label_keys=(GRAPH_LABEL,), keep=_status_alone
-        ),
-    )  # fmt: skip
+        requests=make(DGDR, Selector(namespace)),
+        jobs=make(JOB, managed),
+        outputs=make(CONFIG_MAP, managed),
+        profiler_pods=make(POD, profilers, label_keys=(JOB_NAME_LABEL,), keep=_status_alone),
+        graphs=make(DGD, Selector(namespace)),
+        graph_pods=make(POD, in_graphs, label_keys=(GRAPH_LABEL,), keep=_status_alone),
+    )
 
 
 def _status_alone(pod: Object) -> Object:

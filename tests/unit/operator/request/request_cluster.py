@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from request_world import answer
@@ -14,6 +15,7 @@ from armature.kube.errors import NotFound
 from armature.kube.events import Recorder
 from armature.kube.fake import FakeCluster
 from armature.kube.kinds import CONFIG_MAP, DGD, DGDR, JOB, NODE, Object
+from armature.kube.reflector import Reflector
 from armature.kube.virtual_time import virtual_now
 from armature.operator.discovery import Discovery
 from armature.operator.profiling.answer import Answer, Failure, Outcome
@@ -64,7 +66,7 @@ class Operator:
 
     async def run(self) -> None:
         """Until it is cancelled, or killed."""
-        caches = caches_of(self.cluster)
+        caches = caches_of(partial(Reflector, self.cluster))
         pool = Instant()
         recorder = Recorder(self.cluster, component="armature-operator", instance="one", now=virtual_now)
         discovery = Discovery(self.cluster, self.settings.dcgm_endpoint)
