@@ -119,9 +119,10 @@ def _trace_problems(workload: v1beta1.Workload) -> list[Problem]:
         mend = "write the path inside the PVC, without a leading slash and without .."
         problems.append(Problem(f"{path}.pvc.path", "must stay inside the PVC", mend, ref.pvc.path))
     for name in ("isl", "osl"):
-        if name in workload.model_fields_set:
+        tokens = getattr(workload, name)
+        if tokens != type(workload).model_fields[name].default:  # an API server fills in the default
             rule, mend = "cannot be combined with a trace", "remove it: the trace has the lengths"
-            problems.append(Problem(f"spec.workload.{name}", rule, mend, getattr(workload, name)))
+            problems.append(Problem(f"spec.workload.{name}", rule, mend, tokens))
     return problems
 
 

@@ -51,9 +51,9 @@ def served(value: Any) -> Any:
     return json.loads(json.dumps(without_nulls(value), sort_keys=True))
 
 
-def converted(value: dict[str, Any], version: str) -> dict[str, Any]:
+def converted(value: dict[str, Any], version: str, defaults: bool = False) -> dict[str, Any]:
     before = copy.deepcopy(value)
-    out = api.convert_object(value, f"nvidia.com/{version}")
+    out = api.convert_object(value, f"nvidia.com/{version}", defaults=defaults)
     assert value == before, "what was given is not changed"
     return served(out)
 
@@ -107,11 +107,12 @@ def test_an_object_comes_back_as_it_was(kind, version):
     def check(seed):
         original = served(an_object(kind, version, seed, schemas(kind, version)))
         assert refusals(schemas(kind, version), original) == []
-        between = converted(original, other(version))
+        defaults = seed % 2 == 0  # as the webhook, and as the command line
+        between = converted(original, other(version), defaults)
         assert refusals(schemas(kind, other(version)), between) == []
-        again = converted(between, version)
+        again = converted(between, version, defaults)
         assert again == original
-        assert converted(again, other(version)) == between, (
+        assert converted(again, other(version), defaults) == between, (
             "converting settles: a write of nothing changes nothing"
         )
         kept = {key: value for key, value in original["metadata"].items() if key != "annotations"}
@@ -162,12 +163,13 @@ def test_what_a_client_of_the_other_version_writes_is_kept(kind, version):
     @given(seeds)
     def check(seed):
         stored = served(an_object(kind, version, seed, schemas(kind, version)))
-        read = converted(stored, other(version))
+        defaults = seed % 2 == 0
+        read = converted(stored, other(version), defaults)
         parts = {part: read[part] for part in ("spec", "status") if part in read}
         path, value = random.Random(seed).choice(list(leaves(parts)))
         written = put(read, path, another(value))
         assume(refusals(schemas(kind, other(version)), written) == [])
-        back = converted(converted(written, version), other(version))
+        back = converted(converted(written, version, defaults), other(version), defaults)
         assert bare(back) == bare(written)
 
     check()
@@ -351,6 +353,28 @@ def test_one_field_changed_in_v1alpha1_is_one_field_changed_in_v1beta1(name):
     assert bare(written) == put(stored, beta_path, told)
     if "annotations" in written["metadata"]:
         assert set(written["metadata"]["annotations"]) <= {"mine", ALPHA_REMAINDER}
+
+
+def test_what_an_api_server_adds_to_a_v1alpha1_object_it_has_already():
+    """So that writing back what was read is no change (the CRD's defaults: useMocker, checkpoint.mode, ...)."""
+    worker = {
+        "name": "W",
+        "experimental": {"checkpoint": {"enabled": True}},
+        "compilationCache": {"pvcName": "p"},
+    }
+    beta = {"apiVersion": BETA, "kind": GRAPH, "metadata": {"name": "x"}, "spec": {"components": [worker]}}
+    service = converted(beta, "v1alpha1", True)["spec"]["services"]["W"]
+    assert service["checkpoint"] == {"enabled": True, "mode": "Auto"}
+    assert converted(converted(beta, "v1alpha1", True), "v1beta1", True) == beta
+    request = {
+        "apiVersion": BETA,
+        "kind": REQUEST,
+        "metadata": {"name": "x"},
+        "spec": {"model": "m", "backend": "auto"},
+    }
+    alpha = converted(request, "v1alpha1", True)
+    assert alpha["spec"] == {"model": "m", "backend": "auto", "useMocker": False, "enableAutoScaling": False}
+    assert "annotations" not in alpha["metadata"]
 
 
 def test_every_own_field_of_the_other_version_is_kept_and_the_annotation_holds_no_more():

@@ -26,6 +26,12 @@ PLACES = [
 ]
 
 
+def test_the_default_lengths_beside_a_trace_are_an_api_servers():
+    """It fills them in wherever there is a workload (DGDR-09); they say nothing."""
+    document = request({"traceRef": {"path": "a"}, "isl": 4000, "osl": 1000})
+    assert api.check(document)[1] == []
+
+
 @pytest.mark.parametrize("place", PLACES)
 def test_a_trace_in_each_place_loads_and_survives_every_round(place):
     document = request({"traceRef": place, "requestRate": 4.0})

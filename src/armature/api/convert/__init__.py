@@ -37,11 +37,11 @@ def to_v1beta1(resource: Resource) -> tuple[Resource, tuple[str, ...]]:
     return resource, ()
 
 
-def convert_object(data: Mapping[str, Any], version: str) -> dict[str, Any]:
+def convert_object(data: Mapping[str, Any], version: str, *, defaults: bool = False) -> dict[str, Any]:
     """An object in `version`, without loss (`lens.convert_object`)."""
     from armature.api.convert import lens
 
-    return lens.convert_object(data, version)
+    return lens.convert_object(data, version, defaults=defaults)
 
 
 def convert_review(review: Mapping[str, Any]) -> dict[str, Any]:

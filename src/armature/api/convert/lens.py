@@ -46,8 +46,17 @@ class _Maps:
     to_alpha: Callable[[Object, Names], Object]
 
 
-def _maps(kind: str) -> _Maps | None:
-    """None: both versions of the kind are alike."""
+def _maps(kind: str, defaults: bool) -> _Maps | None:
+    """The functions of a kind; None where both its versions are alike."""
+    maps = _plain_maps(kind)
+    if maps is None or not defaults:
+        return maps
+    from armature.api.convert.schema_defaults import with_alpha_defaults
+
+    return _Maps(maps.to_beta, lambda new, names: with_alpha_defaults(maps.to_alpha(new, names)))
+
+
+def _plain_maps(kind: str) -> _Maps | None:
     if kind == "DynamoGraphDeploymentRequest":
         from armature.api.convert.request_to_alpha import request_to_alpha
         from armature.api.convert.request_to_beta import convert_request
@@ -75,9 +84,10 @@ def _maps(kind: str) -> _Maps | None:
     return None
 
 
-def convert_object(data: Mapping[str, Any], version: str) -> Object:
+def convert_object(data: Mapping[str, Any], version: str, *, defaults: bool = False) -> Object:
     """An object as the API server holds it, in `version` (`nvidia.com/v1alpha1`, `nvidia.com/v1beta1`).
 
+    defaults: fill in those of v1alpha1's schema, for clients who read from an API server (`schema_defaults`).
     Metadata other than annotations stays as it is; elsewhere explicit nulls count as absent. Raises
     InvalidInput for a kind or a version that is not served.
     """
@@ -85,7 +95,7 @@ def convert_object(data: Mapping[str, Any], version: str) -> Object:
     _check_served(data, kind, source, version)
     metadata = data.get("metadata") or {}
     old: Object = without_nulls({key: value for key, value in data.items() if key != "metadata"})
-    maps = _maps(str(kind))
+    maps = _maps(str(kind), defaults)
     if source == version or maps is None:
         new = {**old, "apiVersion": version}
     else:

@@ -32,7 +32,7 @@ def convert_review(review: Mapping[str, Any]) -> dict[str, Any]:
         if not isinstance(data, Mapping):
             return _answer(uid, _failure(f"object {number} is no mapping"))
         try:
-            converted.append(convert_object(data, version))
+            converted.append(convert_object(data, version, defaults=True))
         except InvalidInput as error:
             told = "; ".join(f"{problem.path} {problem.rule}: {problem.mend}" for problem in error.problems)
             return _answer(uid, _failure(f"{_named(data)}: {told}"))
