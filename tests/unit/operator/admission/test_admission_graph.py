@@ -24,7 +24,9 @@ def alpha(**services):
 
 
 def test_a_graph_gets_replicas_and_the_operators_version():
-    graph = patched(obj({"components": [{"name": "a"}, component("b", replicas=3)]}, kind=GRAPH), policy=OPERATED)
+    graph = patched(
+        obj({"components": [{"name": "a"}, component("b", replicas=3)]}, kind=GRAPH), policy=OPERATED
+    )
     assert [entry["replicas"] for entry in graph["spec"]["components"]] == [1, 3]
     assert graph["metadata"]["annotations"] == {"nvidia.com/dynamo-operator-origin-version": "1.2.0"}
 
@@ -49,7 +51,9 @@ def test_grove_gets_min_available(switch, filled):
     assert patched(graph, policy=Policy(grove=True))["spec"]["components"][0].get("minAvailable") == filled
 
 
-@pytest.mark.parametrize("spec", [None, 3, {"components": 3}, {"components": [3, None]}, {"components": "ab"}])
+@pytest.mark.parametrize(
+    "spec", [None, 3, {"components": 3}, {"components": [3, None]}, {"components": "ab"}]
+)
 def test_a_graph_of_another_shape_is_left_to_the_schema(spec):
     assert patched(obj(spec, kind=GRAPH))["spec"] == spec
 
@@ -171,7 +175,9 @@ def test_what_may_not_change_in_a_checkpoint_and_a_component():
         return obj(spec, kind="DynamoCheckpoint", version="v1alpha1")
 
     assert messages(checkpoint("vllm"), checkpoint("vllm")) == []
-    assert messages(checkpoint("sglang"), checkpoint("vllm")) == ["spec.identity: is immutable after creation"]
+    assert messages(checkpoint("sglang"), checkpoint("vllm")) == [
+        "spec.identity: is immutable after creation"
+    ]
 
     def dcd(**more):
         return obj(component("a", **more), kind="DynamoComponentDeployment")

@@ -17,7 +17,10 @@ FORBIDDEN = (
 ALPHA = {
     "model": MODEL,
     "backend": "vllm",
-    "profilingConfig": {"profilerImage": "r/vllm-runtime:1.0.0", "config": {"sla": {"isl": 3000, "osl": 150}}},
+    "profilingConfig": {
+        "profilerImage": "r/vllm-runtime:1.0.0",
+        "config": {"sla": {"isl": 3000, "osl": 150}},
+    },
 }
 
 
