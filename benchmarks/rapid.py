@@ -90,7 +90,7 @@ class Row:
     cold_s: float
     cpu_s: float
     rss_mib: float
-    in_process_s: float | None
+    in_process_s: float
     choice: str
     warm_s: float | None = None
     warm_cpu_s: float | None = None
@@ -190,7 +190,7 @@ print("again", time.perf_counter() - start)
 """
 
 
-def peers(case: Case, runs: int, folder: Path, in_process: bool) -> Row:
+def peers(case: Case, runs: int, folder: Path) -> Row:
     """The peer on a case."""
     asked = case.peers
     options = {"model_path": "model", "total_gpus": "total-gpus"}
@@ -198,17 +198,14 @@ def peers(case: Case, runs: int, folder: Path, in_process: bool) -> Row:
     for name, value in asked.items():
         command += [f"--{options.get(name, name)}", f"{value:g}" if isinstance(value, float) else str(value)]
     cold = [run(command, environment()) for _ in range(runs)]
-    again = None
-    if in_process:
-        out = run([str(folder / "bin" / "python"), "-c", AGAIN, json.dumps(asked)], environment()).stdout
-        again = float(re.findall(r"^again (\S+)$", out, re.MULTILINE)[-1])
+    again = run([str(folder / "bin" / "python"), "-c", AGAIN, json.dumps(asked)], environment()).stdout
     return Row(
         case=case.name,
         program="aiconfigurator",
         cold_s=statistics.median(each.wall_s for each in cold),
         cpu_s=statistics.median(each.cpu_s for each in cold),
         rss_mib=max(each.rss_mib for each in cold),
-        in_process_s=again,
+        in_process_s=float(re.findall(r"^again (\S+)$", again, re.MULTILINE)[-1]),
         choice=choice_of(cold[-1].stdout),
     )
 
@@ -293,7 +290,7 @@ def main() -> None:
         print(f"{case.name} ...", file=sys.stderr)
         rows.append(ours(case, asked.runs))
         if folder is not None:
-            rows.append(peers(case, asked.runs, folder, in_process=True))
+            rows.append(peers(case, asked.runs, folder))
     print(f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, Python {platform.python_version()}")
     print(table(rows))
     if folder is None:

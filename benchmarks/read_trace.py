@@ -1,7 +1,7 @@
 """Seconds and memory to read a trace of many lines: `python benchmarks/read_trace.py [LINES]` prints a table.
 
 Writes Mooncake JSON lines and a CSV log of LINES requests (default 10 million) to a temporary directory, reads each
-in a process of its own, and removes them.
+in a process of its own, and removes them. Ends with 1 when a reader's peak was above MOST_MIB, or a line was not read.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
+MOST_MIB = 300
 READ = """
 import json, resource, sys, time
 from pathlib import Path
@@ -52,8 +53,9 @@ def write(path: Path, lines: int, *, mooncake: bool) -> None:
                 file.writelines(f"{1_700_000_000 + t / 1000:.3f},{i},{o}\n" for t, i, o in rows)
 
 
-def main() -> None:
+def main() -> int:
     lines = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000_000
+    good = True
     print(
         f"{'format':12} {'lines':>12} {'MB':>7} {'wall s':>7} {'CPU s':>7} {'peak RSS MiB':>13} {'kept':>7}"
     )
@@ -71,7 +73,9 @@ def main() -> None:
                 f"{name:12} {r['requests']:12,} {size:7,.0f} {r['wall_s']:7.1f} {r['cpu_s']:7.1f} "
                 f"{r['rss_mib']:13.0f} {r['kept']:7,}"
             )
+            good &= r["rss_mib"] <= MOST_MIB and r["requests"] == lines
+    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

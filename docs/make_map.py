@@ -10,9 +10,11 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "armature"
+TESTBED = ROOT / "testbed" / "armature_testbed"
 LAYERS = [
     ("cli", "parse arguments, call one function, print"),
     ("local", "a graph as supervised processes on this machine"),
+    ("operator", "a request on Kubernetes, through the same functions"),
     ("graph", "Profile to DynamoGraphDeployment, and the proof that it can start"),
     ("report", "a Profile for a person, and for a script"),
     ("search", "every layout, predicted; the front; the pick and why"),
@@ -49,6 +51,12 @@ def map_text() -> str:
         lines.append("")
     lines += ["## The ground", "", "| module | why it exists |", "|---|---|"]
     lines += [f"| `{path.name}` | {first_sentence(path)} |" for path in sorted(PACKAGE.glob("*.py"))]
+    lines += ["", "## `testbed/`: a real Kubernetes control plane as processes, for tests", ""]
+    lines += ["| module | why it exists |", "|---|---|"]
+    lines += [
+        f"| `{path.relative_to(TESTBED).as_posix()}` | {first_sentence(path)} |"
+        for path in sorted(TESTBED.rglob("*.py"))
+    ]
     return "\n".join(lines) + "\n"
 
 

@@ -8,7 +8,7 @@ requests always in flight, the decode side holds what prefill lets through, and 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -35,12 +35,10 @@ from armature.search.operating import (
 from armature.search.space import batch_grid
 from armature.workload.shape import Workload
 
-__all__ = ["Answer", "Engines", "answer", "answer_with", "prompt_ms", "specs_of"]
+__all__ = ["Answer", "Engines", "answer", "answer_with", "prompt_ms"]
 
 FABRIC_GPUS = {"gb200": 72, "gb300": 72}
 """GPUs of one NVLink domain in the measured systems; elsewhere a node."""
-
-
 ACCEPTANCE = 0.8
 """Of a guessed token, given that those before it were right. DeepSeek-V3's report says 0.85-0.9 for the first one."""
 
@@ -66,7 +64,6 @@ class Engines:
         if facts is None:
             raise LookupError("no bundled model stands for it")
         part = gpu(row.system)
-
         return EngineSpec(facts, part, row.backend, parallelism, default_kv_dtype(facts, part.has_fp8))
 
     def times(self, spec: EngineSpec) -> StepTimes:
@@ -201,15 +198,3 @@ def _disaggregated(
     itl = float(np.interp(max(held, 1.0), batch, step_ms)) + transfer / max(row.osl - 1, 1)
     sources = (prefill.times.source, decode.times.source)
     return Answer(ttft, itl, "estimated" if "estimated" in sources else sources[0])
-
-
-def specs_of(rows: Iterable[Row], engines: Engines) -> dict[EngineSpec, int]:
-    """Every engine that rows ask for, with how many ask."""
-    found: dict[EngineSpec, int] = {}
-    for row in rows:
-        if row.deployment is not None:
-            for layout in (row.deployment.main, row.deployment.prefill):
-                if layout is not None:
-                    spec = engines.spec(row, layout)
-                    found[spec] = found.get(spec, 0) + 1
-    return found

@@ -51,8 +51,7 @@ class Deployment:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One measurement. study: of the library's own studies, else of the public benchmark InferenceX, which measures ten
-    requests per request in flight. deployment is None when the row cannot be laid out; `cause` says why."""
+    """One measurement. deployment is None when the row cannot be laid out; `cause` says why."""
 
     id: str
     run: tuple[str, ...]
@@ -61,7 +60,6 @@ class Row:
     family: str
     precision: str
     gemm: str
-    moe: str
     system: str
     backend: Backend
     version: str
@@ -70,7 +68,6 @@ class Row:
     concurrency: float
     ttft_ms: float
     tpot_ms: float
-    study: bool = False
     deployment: Deployment | None = None
     cause: str = ""
 
@@ -129,7 +126,6 @@ def _row(raw: Mapping[str, str]) -> Row:
         family=family,
         precision=raw["precision"],
         gemm=raw["gemm_quant_mode"],
-        moe=raw["moe_quant_mode"],
         system=raw["system"],
         backend=raw["backend"],  # type: ignore[arg-type]  # one of the three, or it has no engine
         version=raw["backend_version"],
@@ -138,7 +134,6 @@ def _row(raw: Mapping[str, str]) -> Row:
         concurrency=concurrency,
         ttft_ms=float(raw["silicon_ttft_ms"]),
         tpot_ms=float(raw["silicon_tpot_ms"]),
-        study="auto-gap-analysis" in raw["silicon_data_source"] or "none" in raw["id"],
         deployment=deployment,
         cause=cause,
     )
@@ -267,10 +262,8 @@ def _with_runs(rows: Sequence[Row], raws: Sequence[Mapping[str, str]]) -> Iterat
     wanted: dict[tuple[Any, ...], list[int]] = defaultdict(list)
     for index, (row, raw) in enumerate(zip(rows, raws, strict=True)):
         if row.mode == "disagg" and row.deployment is None:
-            sizes = (
-                _degree(raw[f"{name}"])
-                for name in ("prefill_tp_size", "decode_tp_size", "prefill_moe_ep_size")
-            )
+            names = ("prefill_tp_size", "decode_tp_size", "prefill_moe_ep_size")
+            sizes = (_degree(raw[name]) for name in names)
             wanted[(*_load_of(row), *sizes)].append(index)
     stated: dict[tuple[object, ...], list[_Run]] = defaultdict(list)
     for row, raw in zip(rows, raws, strict=True):

@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
-
-pytest.importorskip("aiconfigurator_core")
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 from accuracy.predict import Engines
 from accuracy.rows import read_rows
 from scorecard import AIMS, RECORD, guard_figures
 
 from armature.perf.silicon import SiliconEstimator
 
+pytest.importorskip("aiconfigurator_core")
 pytestmark = pytest.mark.e2e
 
 TOLERANCE = 0.01

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import sys
 
 import pytest
@@ -114,10 +115,8 @@ def test_support_says_where_numbers_come_from(tmp_path):
         assert "silicon" in rows["h200_sxm"]
 
 
-def test_help_imports_none_of_the_rooms(tmp_path):
+def test_help_imports_none_of_the_rooms():
     """What `--help` costs is what it imports: no numpy, no pydantic, no rich."""
-    import subprocess
-
     code = (
         "import sys; from armature.cli.main import main; main(['--help']);"
         "print(sorted({m.split('.')[0] for m in sys.modules} & {'numpy', 'pydantic', 'rich', 'msgspec', 'yaml',"
@@ -129,8 +128,6 @@ def test_help_imports_none_of_the_rooms(tmp_path):
 
 def test_a_plan_from_options_imports_only_what_it_uses(tmp_path):
     """Issue 4 §6. No older version of the API, no YAML, no masked arrays, no estimator library, no HTTP client."""
-    import subprocess
-
     options = [
         "plan",
         "--model",

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-
 from mocker_vs_plan import LAYOUTS, UNLOADED_LIMIT, measure, table
 
 pytestmark = pytest.mark.e2e

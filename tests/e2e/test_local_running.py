@@ -186,7 +186,7 @@ def test_a_port_in_use_fails_with_its_number_and_what_to_do(tmp_path):
 
 def test_a_request_runs_by_the_graph_planned_for_it(tmp_path):
     """One file to a running deployment: the plan's layout, its step times, the field's own commands mapped."""
-    from armature.cli.flow import plan_request
+    from armature.flow import plan_request
 
     text = json.dumps(
         {

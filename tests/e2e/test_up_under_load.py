@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from armature import api
-from armature.cli.flow import plan_request
+from armature.flow import plan_request
 from armature.local.state import Deployment, status
 from armature.local.up import UpOptions, running
 

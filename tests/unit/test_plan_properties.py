@@ -16,16 +16,18 @@ import numpy as np
 import pytest
 
 from armature.api import load_documents, v1beta1
-from armature.cli.flow import plan_request
 from armature.errors import ArmatureError, InvalidInput, NothingFits
+from armature.flow import plan_request
 from armature.graph.build import to_documents
 from armature.graph.preflight import gpu_count, preflight
 from armature.hardware.catalog import GPUS
 from armature.model.resolve import bundled_models
-from armature.search.pareto import pareto_front
+from armature.perf.silicon import library
+from armature.report.terminal import plan_lines
 from armature.search.profile import Profile
 
 SILICON = (("Qwen/Qwen3-32B-FP8", "h200_sxm", "vllm"), ("Qwen/Qwen3-30B-A3B", "h100_sxm", "sglang"))
+NUMBERS = ("ttft_ms", "itl_ms", "e2e_ms", "ttft_p50_ms", "ttft_p95_ms", "itl_p50_ms", "itl_p95_ms")
 
 
 def maybe(rng: random.Random, value: Any, share: float = 0.5) -> Any:
@@ -111,24 +113,29 @@ def holds_its_word(profile: Profile, spec: dict[str, Any]) -> None:
     assert len(raw) <= 700_000
     assert Profile.from_json(raw) == profile
     assert all(math.isfinite(n) for n in numbers(json.loads(raw)))
-    assert min(pick.ttft_ms.value, pick.itl_ms.value, pick.e2e_ms.value, pick.request_rate) > 0
-    assert 0 < pick.itl_ms.low <= pick.itl_ms.value <= pick.itl_ms.high
+    for each in profile.candidates:
+        assert each.request_rate > 0
+        assert each.source in ("measured", "calibrated", "silicon", "estimated")
+        for what in NUMBERS:
+            number = getattr(each, what)
+            assert 0 <= number.low <= number.value <= number.high, (each.id, what)
+            assert number.value > 0 or (what.startswith("itl_p") and workload["osl"] == 1), (each.id, what)
+        assert each.ttft_p50_ms.value <= each.ttft_p95_ms.value, each.id
+        assert each.itl_p50_ms.value <= each.itl_p95_ms.value, each.id
 
 
 def front_is_not_dominated(profile: Profile) -> None:
     """PAR-01: nothing that the profile holds beats a point of its front."""
     x = np.array([c.tokens_per_s_per_user for c in profile.candidates])
     y = np.array([c.front_y for c in profile.candidates])
-    best = {profile.candidates[i].id for i in pareto_front(x, y)}
-    front = [profile.candidate(name) for name in profile.pareto]
-    assert front
-    for point in front:
+    assert profile.pareto
+    for point in map(profile.candidate, profile.pareto):
         beaten = (
             (x >= point.tokens_per_s_per_user)
             & (y >= point.front_y)
             & ((x > point.tokens_per_s_per_user) | (y > point.front_y))
         )
-        assert not beaten.any() or point.id in best
+        assert not beaten.any(), point.id
 
 
 def check(spec: dict[str, Any], estimator: str) -> ArmatureError | None:
@@ -167,3 +174,14 @@ def test_measured_tables_keep_the_word_too(model, sku, backend):
         spec |= {"model": model, "backend": backend}
         spec["hardware"] |= {"gpuSku": sku, "totalGpus": 8, "numGpusPerNode": 8}
         check(spec, "auto")
+
+
+@pytest.mark.parametrize("backend", ["vllm", "auto"])
+def test_without_the_estimator_library_the_roofline_plans_and_that_is_said_once(backend, monkeypatch):
+    monkeypatch.setattr(library, "_PACKAGE", "a_package_that_is_not_installed")
+    hardware = {"gpuSku": "h200_sxm", "totalGpus": 8, "numGpusPerNode": 8}
+    request = request_of({"model": "Qwen/Qwen3-32B-FP8", "backend": backend, "hardware": hardware})
+    profile, _ = plan_request(request, offline=True, estimator="auto")
+    assert profile.picked.source == "estimated"
+    assert sum("not installed" in note for note in profile.notes) == 1
+    assert "\n".join(line.text for line in plan_lines(profile, 200)).count("not installed") == 1

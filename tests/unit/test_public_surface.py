@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "src" / "armature"
+ROOT = Path(__file__).parents[2]
+PACKAGES = (ROOT / "src" / "armature", ROOT / "testbed" / "armature_testbed")
 MODULES = sorted(
-    ".".join(("armature", *path.relative_to(PACKAGE).with_suffix("").parts))
-    for path in PACKAGE.rglob("*.py")
+    ".".join((package.name, *path.relative_to(package).with_suffix("").parts))
+    for package in PACKAGES
+    for path in package.rglob("*.py")
     if path.name not in ("__init__.py", "__main__.py")
 )
 

@@ -1,14 +1,15 @@
 """The API as types: read a user's file, default it, judge it, convert it, write it.
 
 Layer 1. `load_*` read files strictly and report every problem at once; `parse_tolerant` reads an API server's
-objects and keeps what it does not know. Every room above works on v1beta1 (`to_v1beta1`).
+objects and keeps what it does not know. Every room above works on v1beta1 (`to_v1beta1`); an
+API server asks for either version (`convert_review`). The CustomResourceDefinitions are in `api.crds`.
 """
 
 from __future__ import annotations
 
 from armature.api import v1alpha1, v1beta1
 from armature.api.checkpoint import DynamoCheckpoint
-from armature.api.convert import to_v1beta1
+from armature.api.convert import convert_object, convert_review, to_v1beta1
 from armature.api.defaults import default_request
 from armature.api.load import check, load_documents, load_file, load_one
 from armature.api.meta import Foreign, Metadata
@@ -27,6 +28,8 @@ __all__ = [
     "Metadata",
     "Resource",
     "check",
+    "convert_object",
+    "convert_review",
     "default_request",
     "load_documents",
     "load_file",

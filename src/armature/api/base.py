@@ -8,12 +8,27 @@ One set of classes serves both readers. A user's file is checked for unknown key
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
-__all__ = ["Int32", "Int64", "Model", "OpenMap", "Quantity", "camel"]
+__all__ = [
+    "Crd",
+    "EmbeddedObject",
+    "EnvVars",
+    "Int32",
+    "Int64",
+    "IntOrString",
+    "Model",
+    "OpenMap",
+    "Quantity",
+    "Timestamp",
+    "camel",
+    "keyed_by",
+]
 
 _IRREGULAR = {"observed_id": "observedID", "checkpoint_id": "checkpointID", "output_pvc": "outputPVC"}
 
@@ -47,6 +62,19 @@ class Model(BaseModel):
     )
 
 
+@dataclass(frozen=True, slots=True, eq=False)  # pydantic hashes annotations
+class Crd:
+    """What a field's schema says in the CRD alone (`crds/`): our readers do not look at it, or take more."""
+
+    schema: Mapping[str, Any]
+    required: bool = False
+
+
+def keyed_by(key: str) -> Crd:
+    """A list whose items the API server tells apart by one field."""
+    return Crd({"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": [key]})
+
+
 def _quantity(value: object) -> int | str:
     if isinstance(value, str) and _QUANTITY.match(value):
         return value
@@ -55,15 +83,31 @@ def _quantity(value: object) -> int | str:
     raise PydanticCustomError("quantity", "must be a quantity such as 8Gi, 500m or 2")
 
 
+_INT_OR_STRING = {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+
 Quantity = Annotated[
     int | str,
     PlainValidator(_quantity),
-    WithJsonSchema({"anyOf": [{"type": "integer"}, {"type": "string"}], "pattern": QUANTITY_PATTERN}),
+    WithJsonSchema(_INT_OR_STRING | {"pattern": QUANTITY_PATTERN}),
+    Crd(_INT_OR_STRING | {"x-kubernetes-int-or-string": True, "pattern": QUANTITY_PATTERN}),
 ]
 """An amount as Kubernetes writes it (`64Gi`, `500m`, `2`)."""
 
-Int32 = Annotated[int, Field(le=2**31 - 1)]
-Int64 = Annotated[int, Field(le=2**63 - 1)]
+IntOrString = Annotated[int | str, Crd(_INT_OR_STRING | {"x-kubernetes-int-or-string": True})]
+
+Int32 = Annotated[int, Field(le=2**31 - 1), Crd({"format": "int32"})]
+Int64 = Annotated[int, Field(le=2**63 - 1), Crd({"format": "int64"})]
+
+Timestamp = Annotated[str, Crd({"format": "date-time"})]
+"""RFC 3339, as the API server checks it; kept as text."""
 
 OpenMap = dict[str, Any]
 """A mapping whose keys are Kubernetes' own (pod templates, jobs, env entries): taken as written."""
+
+EmbeddedObject = Annotated[OpenMap, Crd({"x-kubernetes-embedded-resource": True})]
+"""A whole Kubernetes object inside another; the API server demands its apiVersion and kind."""
+
+_NAMED = {"type": "object", "x-kubernetes-preserve-unknown-fields": True, "required": ["name"]}
+_NAMED_ITEMS = Crd({"items": _NAMED | {"properties": {"name": {"type": "string"}}}})
+EnvVars = Annotated[list[OpenMap], _NAMED_ITEMS]
+"""Environment variables, or anything else of Kubernetes that is a list of objects with names."""

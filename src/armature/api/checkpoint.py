@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int32, Int64, Model, OpenMap, Quantity
+from armature.api.base import Int32, Int64, Model, OpenMap, Quantity, Timestamp
 from armature.api.meta import Condition, Metadata
 
 __all__ = [
@@ -83,7 +83,7 @@ class CheckpointState(Model):
     location: str | None = None
     storage_type: Literal["pvc", "s3", "oci"] | None = None
     job_name: str | None = None
-    created_at: str | None = None
+    created_at: Timestamp | None = None
     message: str | None = None
     conditions: list[Condition] | None = None
 

@@ -12,7 +12,7 @@ from armature.api.problems import UNKNOWN, dotted, under
 from armature.api.validate import validate
 from armature.errors import InvalidInput, Problem
 
-__all__ = ["check", "load_documents", "load_file", "load_one"]
+__all__ = ["check", "load_documents", "load_file", "load_one", "read_file"]
 
 
 def load_documents(text: str, source: str) -> list[Resource]:
@@ -45,7 +45,7 @@ def load_documents(text: str, source: str) -> list[Resource]:
 
 def load_file(path: Path) -> list[Resource]:
     """The resources of a file. Raises InvalidInput also when it cannot be read."""
-    return load_documents(_read(path), str(path))
+    return load_documents(read_file(path), str(path))
 
 
 def load_one(path: Path) -> Resource:
@@ -103,7 +103,7 @@ def _kind_of(value: Any) -> str:
     )
 
 
-def _read(path: Path) -> str:
+def read_file(path: Path) -> str:
     """The text of a file. Raises InvalidInput, with what to do, when it cannot be had."""
     from armature.api.yaml_text import MAX_BYTES
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int64, Model, OpenMap
+from armature.api.base import Crd, Int64, Model, OpenMap
 
-__all__ = ["API_GROUP", "Condition", "Foreign", "Metadata"]
+__all__ = ["API_GROUP", "V1ALPHA1", "V1BETA1", "Condition", "Foreign", "Metadata"]
 
 API_GROUP = "nvidia.com"
+V1ALPHA1, V1BETA1 = f"{API_GROUP}/v1alpha1", f"{API_GROUP}/v1beta1"
 
 
 class Metadata(Model):
@@ -33,15 +34,22 @@ class Metadata(Model):
     managed_fields: list[OpenMap] | None = None
 
 
-class Condition(Model):
-    """One entry of `status.conditions`. Only type and status are demanded: older writers leave out the rest."""
+_REASON = r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$"
+_CONDITION_TYPE = (
+    r"^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?"
+    r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])$"
+)
 
-    type: str
+
+class Condition(Model):
+    """One entry of `status.conditions`. We read those of older writers, who leave out most; the CRD is strict."""
+
+    type: Annotated[str, Crd({"maxLength": 316, "pattern": _CONDITION_TYPE})]
     status: Literal["True", "False", "Unknown"]
-    reason: str = ""
-    message: str = ""
-    last_transition_time: str | None = None
-    observed_generation: Int64 | None = None
+    reason: Annotated[str, Crd({"minLength": 1, "maxLength": 1024, "pattern": _REASON}, required=True)] = ""
+    message: Annotated[str, Crd({"maxLength": 32768}, required=True)] = ""
+    last_transition_time: Annotated[str | None, Crd({"format": "date-time"}, required=True)] = None
+    observed_generation: Annotated[Int64 | None, Crd({"minimum": 0})] = None
 
 
 class Foreign(Model):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from armature.api.base import Model
+from armature.api.base import Crd, Model
 from armature.api.meta import Condition, Metadata
 
 __all__ = ["DynamoModel", "ModelEndpoint", "ModelSource", "ModelSpec", "ModelStatus"]
+
+_COUNTED = Crd({}, required=True)
 
 
 class ModelSource(Model):
@@ -40,8 +42,8 @@ class ModelStatus(Model):
 
     conditions: list[Condition] | None = None
     endpoints: list[ModelEndpoint] | None = None
-    ready_endpoints: int = 0
-    total_endpoints: int = 0
+    ready_endpoints: Annotated[int, _COUNTED] = 0
+    total_endpoints: Annotated[int, _COUNTED] = 0
 
 
 class DynamoModel(Model):

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar, cast
 
 from pydantic import ValidationError
 
 from armature.api import v1alpha1, v1beta1
 from armature.api.base import Model
 from armature.api.checkpoint import DynamoCheckpoint
-from armature.api.meta import API_GROUP, Foreign
+from armature.api.meta import API_GROUP, V1ALPHA1, V1BETA1, Foreign
 from armature.api.models import DynamoModel
 from armature.api.problems import MISSING, closest, from_validation_error
 from armature.api.unknown import unknown_keys
 from armature.errors import InvalidInput, Problem
+
+if TYPE_CHECKING:
+    from armature.api.adapter import AlphaAdapter, DynamoGraphDeploymentScalingAdapter
+    from armature.api.v1alpha1.dcd import DynamoComponentDeployment as AlphaComponentDeployment
+    from armature.api.v1beta1.dcd import DynamoComponentDeployment
+    from armature.api.worker_metadata import DynamoWorkerMetadata
 
 __all__ = [
     "Location",
@@ -24,6 +31,7 @@ __all__ = [
     "parse_strict",
     "parse_tolerant",
     "parse_tolerant_as",
+    "served_versions",
     "to_dict",
     "without_nulls",
 ]
@@ -32,28 +40,49 @@ Resource: TypeAlias = (
     "v1beta1.DynamoGraphDeploymentRequest | v1beta1.DynamoGraphDeployment"
     " | v1alpha1.DynamoGraphDeploymentRequest | v1alpha1.DynamoGraphDeployment"
     " | DynamoModel | DynamoCheckpoint | Foreign"
+    " | DynamoComponentDeployment | AlphaComponentDeployment"
+    " | DynamoGraphDeploymentScalingAdapter | AlphaAdapter | DynamoWorkerMetadata"
 )
 Location = tuple[int | str, ...]
 M = TypeVar("M", bound=Model)
 
-_V1BETA1, _V1ALPHA1 = f"{API_GROUP}/v1beta1", f"{API_GROUP}/v1alpha1"
+
+def _class(module: str, name: str) -> Callable[[], type[Model]]:
+    return lambda: cast(type[Model], getattr(import_module(f"armature.api.{module}"), name))
+
+
 _CLASSES: dict[tuple[str, str], Callable[[], type[Model]]] = {
-    (_V1BETA1, "DynamoGraphDeploymentRequest"): lambda: v1beta1.DynamoGraphDeploymentRequest,
-    (_V1ALPHA1, "DynamoGraphDeploymentRequest"): lambda: v1alpha1.DynamoGraphDeploymentRequest,
-    (_V1BETA1, "DynamoGraphDeployment"): lambda: v1beta1.DynamoGraphDeployment,
-    (_V1ALPHA1, "DynamoGraphDeployment"): lambda: v1alpha1.DynamoGraphDeployment,
-    (_V1ALPHA1, "DynamoModel"): lambda: DynamoModel,
-    (_V1BETA1, "DynamoModel"): lambda: DynamoModel,
-    (_V1ALPHA1, "DynamoCheckpoint"): lambda: DynamoCheckpoint,
+    (V1BETA1, "DynamoGraphDeploymentRequest"): lambda: v1beta1.DynamoGraphDeploymentRequest,
+    (V1ALPHA1, "DynamoGraphDeploymentRequest"): lambda: v1alpha1.DynamoGraphDeploymentRequest,
+    (V1BETA1, "DynamoGraphDeployment"): lambda: v1beta1.DynamoGraphDeployment,
+    (V1ALPHA1, "DynamoGraphDeployment"): lambda: v1alpha1.DynamoGraphDeployment,
+    (V1ALPHA1, "DynamoModel"): lambda: DynamoModel,
+    (V1BETA1, "DynamoModel"): lambda: DynamoModel,
+    (V1ALPHA1, "DynamoCheckpoint"): lambda: DynamoCheckpoint,
+    (V1BETA1, "DynamoComponentDeployment"): _class("v1beta1.dcd", "DynamoComponentDeployment"),
+    (V1ALPHA1, "DynamoComponentDeployment"): _class("v1alpha1.dcd", "DynamoComponentDeployment"),
+    (V1BETA1, "DynamoGraphDeploymentScalingAdapter"): _class(
+        "adapter", "DynamoGraphDeploymentScalingAdapter"
+    ),
+    (V1ALPHA1, "DynamoGraphDeploymentScalingAdapter"): _class("adapter", "AlphaAdapter"),
+    (V1ALPHA1, "DynamoWorkerMetadata"): _class("worker_metadata", "DynamoWorkerMetadata"),
 }
-"""The served kinds; a class of v1alpha1 is made when a file needs it."""
+"""The served kinds; most classes are made when a file needs them."""
 _KINDS = tuple(dict.fromkeys(kind for _, kind in _CLASSES))
 _SHORT = {
     "dgdr": "DynamoGraphDeploymentRequest",
     "dgd": "DynamoGraphDeployment",
     "dm": "DynamoModel",
     "dckpt": "DynamoCheckpoint",
+    "dcd": "DynamoComponentDeployment",
+    "dgdsa": "DynamoGraphDeploymentScalingAdapter",
+    "dwm": "DynamoWorkerMetadata",
 }
+
+
+def served_versions(kind: str | None) -> tuple[str, ...]:
+    """The versions of a kind (`nvidia.com/v1beta1`), the one to prefer first; none for a kind that is not ours."""
+    return tuple(version for version, owned in _CLASSES if owned == kind)
 
 
 def class_of(data: Mapping[str, Any]) -> tuple[type[Model] | None, list[Problem]]:
@@ -81,7 +110,7 @@ def class_of(data: Mapping[str, Any]) -> tuple[type[Model] | None, list[Problem]
     elif kind is not None and kind not in _KINDS:
         mend = f"did you mean {meant}?" if meant else f"one of {', '.join(_KINDS)}"
         problems.append(Problem("kind", "unknown kind", mend, kind))
-    served = [name for name, owned in _CLASSES if owned == meant] or [_V1BETA1, _V1ALPHA1]
+    served = served_versions(meant) or (V1BETA1, V1ALPHA1)
     if data.get("apiVersion") is None:
         problems.append(Problem("apiVersion", "required field is missing", f"add apiVersion: {served[0]}"))
     elif version is not None and version not in served:

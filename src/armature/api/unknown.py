@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from functools import cache
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from armature.api.base import Model
 from armature.api.problems import UNKNOWN, closest, dotted
@@ -34,6 +34,8 @@ def nested_model(annotation: Any) -> tuple[type[Model] | None, type | None]:
         return annotation, None
     origin = get_origin(annotation)
     arguments = get_args(annotation)
+    if origin is Annotated:
+        return nested_model(arguments[0])
     if origin in (Union, types.UnionType):
         rest = [part for part in arguments if part is not type(None)]
         return nested_model(rest[0]) if len(rest) == 1 else (None, None)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from armature.api import v1beta1
+from armature.api import v1alpha1, v1beta1
 from armature.api.checkpoint import DynamoCheckpoint
 from armature.api.meta import Foreign, Metadata
 from armature.api.models import DynamoModel
@@ -20,6 +20,7 @@ from armature.errors import Problem
 
 __all__ = ["validate", "warnings_of"]
 
+_NAMES_SERVICES = ("DynamoGraphDeploymentRequest", "DynamoGraphDeployment")
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 _SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _DNS_1123 = (
@@ -31,8 +32,7 @@ def validate(resource: Resource) -> tuple[Problem, ...]:
     """Every rule the resource breaks; empty when it is sound. Foreign objects are not judged."""
     if isinstance(resource, Foreign):
         return ()
-    dotted_names = isinstance(resource, DynamoModel | DynamoCheckpoint)
-    problems = _metadata_problems(resource.metadata, dotted_names)
+    problems = _metadata_problems(resource.metadata, resource.kind not in _NAMES_SERVICES)
     if isinstance(resource, v1beta1.DynamoGraphDeploymentRequest):
         problems += request_problems(resource)
     elif isinstance(resource, v1beta1.DynamoGraphDeployment):
@@ -41,10 +41,14 @@ def validate(resource: Resource) -> tuple[Problem, ...]:
         problems += model_problems(resource)
     elif isinstance(resource, DynamoCheckpoint):
         problems += checkpoint_problems(resource)
-    else:
+    elif isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest | v1alpha1.DynamoGraphDeployment):
         from armature.api.validate_alpha import alpha_problems  # only a v1alpha1 object needs its types
 
         problems += alpha_problems(resource)
+    elif resource.kind == "DynamoComponentDeployment" and isinstance(resource.spec, v1beta1.Component):
+        from armature.api.validate_component import component_problems
+
+        problems += component_problems(resource.spec, "spec")
     return tuple({(problem.path, problem.rule): problem for problem in problems}.values())
 
 
@@ -59,11 +63,11 @@ def warnings_of(resource: Resource) -> tuple[str, ...]:
         return graph_warnings(resource)
     if isinstance(resource, DynamoCheckpoint):
         return checkpoint_warnings(resource)
-    if isinstance(resource, DynamoModel | Foreign):
-        return ()
-    from armature.api.validate_alpha import alpha_warnings
+    if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest | v1alpha1.DynamoGraphDeployment):
+        from armature.api.validate_alpha import alpha_warnings
 
-    return alpha_warnings(resource)
+        return alpha_warnings(resource)
+    return ()
 
 
 def _metadata_problems(metadata: Metadata, dotted_names: bool) -> list[Problem]:

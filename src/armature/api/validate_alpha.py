@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from armature.api import v1alpha1, v1beta1
 from armature.api.base import Model, camel
-from armature.api.convert_dgd import component_name, convert_graph
-from armature.api.convert_dgdr import convert_request
-from armature.api.converted import Converted
-from armature.api.parse import parse_strict, parse_tolerant_as
+from armature.api.convert.built import Converted
+from armature.api.convert.graph_to_beta import component_name, convert_graph
+from armature.api.convert.request_to_beta import convert_request
+from armature.api.parse import parse_strict, parse_tolerant_as, to_dict
 from armature.api.problems import UNKNOWN, dotted, join, under
 from armature.api.v1alpha1.service import Service
 from armature.api.validate_dgd import graph_problems, graph_warnings
@@ -26,8 +26,10 @@ def alpha_problems(
     """Every rule that a v1alpha1 request or graph breaks, of its own version and of v1beta1."""
     if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
         newer: type[Model] = v1beta1.DynamoGraphDeploymentRequest
-        return _request_problems(resource) + _judged(newer, convert_request(resource))
-    return _graph_problems(resource) + _judged(v1beta1.DynamoGraphDeployment, convert_graph(resource))
+        return _request_problems(resource) + _judged(newer, convert_request(to_dict(resource)))
+    return _graph_problems(resource) + _judged(
+        v1beta1.DynamoGraphDeployment, convert_graph(to_dict(resource))
+    )
 
 
 def alpha_warnings(
@@ -35,9 +37,9 @@ def alpha_warnings(
 ) -> tuple[str, ...]:
     """The notes of `to_v1beta1`, and the warnings on what it makes."""
     if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
-        converted = convert_request(resource)
+        converted = convert_request(to_dict(resource))
     else:
-        converted = convert_graph(resource)
+        converted = convert_graph(to_dict(resource))
     try:
         if isinstance(resource, v1alpha1.DynamoGraphDeploymentRequest):
             request = parse_tolerant_as(v1beta1.DynamoGraphDeploymentRequest, converted.data)

@@ -42,9 +42,9 @@ def select(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="No remarks.")] = False,
 ) -> None:
     """Make another point of a plan the pick, and print its graph."""
-    from armature.cli.flow import select_candidate
     from armature.cli.graphs import hand_over
     from armature.cli.output import output_width
+    from armature.flow import select_candidate
 
     found = _read(profile)
     if list_points:

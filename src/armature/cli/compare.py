@@ -69,8 +69,8 @@ def compare(
     Several files, or one request with --model, --hardware or --backend given more than once: every combination.
     """
     from armature.cli.asked import Asked
-    from armature.cli.flow import step_times
     from armature.cli.output import glyphs, output_width, print_json, say
+    from armature.flow import step_times
     from armature.hardware.prices import parse_prices
     from armature.report.compare import compare_json, compare_lines
 
@@ -137,7 +137,7 @@ def _combined(
 def _planned(ask: _Ask, read: Read, source: Estimator, prices: dict[str, float], offline: bool) -> Entry:
     """The entry planned, or why it cannot be: an error of one does not lose the others."""
     from armature.cli.asked import asked_request, in_option_names
-    from armature.cli.flow import plan_request
+    from armature.flow import plan_request
     from armature.report.compare import Entry
 
     try:

@@ -41,9 +41,9 @@ def demo(
 ) -> None:
     """Plan a request, run its graph here, stream one chat completion from it, stop."""
     from armature.cli.files import read_request
-    from armature.cli.flow import plan_request
     from armature.cli.output import console, output_width, stopped_in_order
     from armature.cli.plan import graph_yaml
+    from armature.flow import plan_request
     from armature.local.up import UpOptions, running
     from armature.report import print_plan
 

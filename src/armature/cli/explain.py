@@ -62,8 +62,8 @@ def explain(
     FILE may also be a profile.json: then as much as it knows.
     """
     from armature.cli.asked import Asked, asked_request, in_option_names
-    from armature.cli.flow import search_request
     from armature.cli.output import console, output_width, print_json
+    from armature.flow import search_request
     from armature.hardware.catalog import GPUS
     from armature.hardware.prices import parse_prices
     from armature.report.explained import explain_json, print_explanation

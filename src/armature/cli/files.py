@@ -12,21 +12,40 @@ if TYPE_CHECKING:
     from armature.api import Resource
     from armature.api.v1beta1 import DynamoGraphDeploymentRequest
 
-__all__ = ["read_main", "read_request", "read_resources", "with_absolute_paths", "with_paths_from"]
+__all__ = [
+    "parse_resources",
+    "read_main",
+    "read_request",
+    "read_resources",
+    "read_text",
+    "with_absolute_paths",
+    "with_paths_from",
+]
 
 
 def read_resources(file: str) -> list[Resource]:
     """Every document of the file, or of stdin for `-`. Raises InvalidInput with all problems."""
-    from armature.api import load_documents, load_file
+    return parse_resources(*read_text(file))
+
+
+def parse_resources(text: str, source: str) -> list[Resource]:
+    """Every document of a text that `read_text` gave. Raises InvalidInput with all problems."""
+    from armature.api import load_documents
+
+    return load_documents(text, source)
+
+
+def read_text(file: str) -> tuple[str, str]:
+    """The text of the file, or of stdin for `-`, and what to call it. Raises InvalidInput."""
+    from armature.api.load import read_file
 
     if file != "-":
-        return load_file(Path(file))
+        return read_file(Path(file)), file
     try:
-        text = sys.stdin.buffer.read().decode("utf-8")
+        return sys.stdin.buffer.read().decode("utf-8"), "stdin"
     except UnicodeDecodeError as error:
         problem = Problem("stdin", f"byte {error.start} is not UTF-8", "give a YAML text file")
         raise InvalidInput("stdin", [problem]) from None
-    return load_documents(text, "stdin")
 
 
 def read_main(file: str) -> tuple[Resource, tuple[Resource, ...]]:

@@ -62,7 +62,7 @@ def generate(
     The smallest worker whose memory holds the model and some requests, as often as the load needs; or what the
     options fix.
     """
-    from armature.cli import flow
+    from armature import flow
     from armature.cli.asked import Asked, asked_request, in_option_names
     from armature.cli.graphs import hand_over
     from armature.hardware.prices import parse_prices

@@ -17,7 +17,19 @@ from typing import Annotated
 import typer
 
 from armature import __version__
-from armature.cli import choose, compare, demo, explain, generate, look, options, plan, run
+from armature.cli import (
+    choose,
+    compare,
+    demo,
+    explain,
+    generate,
+    look,
+    manifests,
+    options,
+    plan,
+    profile,
+    run,
+)
 from armature.errors import ArmatureError, OutputFailed
 
 __all__ = ["EXIT_CODES", "app", "main"]
@@ -50,7 +62,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     epilog=_EPILOG,
 )
-for _module in (plan, explain, compare, generate, choose, run, look, demo):
+for _module in (plan, explain, compare, generate, choose, run, look, manifests, demo, profile):
     _module.register(app)
 
 

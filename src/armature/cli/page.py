@@ -25,7 +25,7 @@ PAGE = "report.html"
 def report_page(profile: Profile, graph: Graph, api_version: ApiVersion) -> bytes:
     """The page of a plan, from its profile alone. graph: the one that is written beside it, shown first."""
     from armature.api import to_yaml_documents
-    from armature.cli.flow import request_of
+    from armature.flow import request_of
     from armature.graph.build import build, to_documents
     from armature.graph.preflight import require
     from armature.report.html import report_html

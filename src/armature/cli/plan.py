@@ -65,8 +65,8 @@ def plan(
     The request is a file, or options alone, or a file with options over its fields.
     """
     from armature.cli.asked import Asked, asked_request, in_option_names, request_yaml
-    from armature.cli.flow import plan_request, select_candidate
     from armature.cli.output import console, output_width, print_json, say, write_files
+    from armature.flow import plan_request, select_candidate
     from armature.hardware.prices import parse_prices
     from armature.report import candidate_named
 

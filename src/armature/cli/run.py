@@ -51,8 +51,8 @@ def up(
     ] = 120.0,
 ) -> None:
     """Run a request or a graph on this machine."""
-    from armature.cli.flow import runnable
     from armature.cli.output import say, stopped_in_order
+    from armature.cli.runnable import runnable
     from armature.local.up import UpOptions
     from armature.local.up import up as run_graph
 

@@ -15,11 +15,11 @@ import msgspec
 
 from armature import api
 from armature.api import v1beta1
+from armature.api.meta import V1ALPHA1, V1BETA1
 from armature.api.parse import parse_strict
 from armature.api.planner_keys import planner_enabled
 from armature.errors import InvalidInput
 from armature.graph import planner
-from armature.graph.alpha import V1ALPHA1, V1BETA1, dgd_to_v1alpha1
 from armature.graph.backends import backend_named
 from armature.graph.backends.base import EngineAsk, EngineContainer
 from armature.graph.backends.mocker import raw_data
@@ -85,10 +85,13 @@ def build(
 
 
 def to_documents(graph: Graph, api_version: str = V1BETA1) -> list[dict[str, Any]]:
-    """The documents to apply, extras first, then the graph in the asked version."""
+    """The documents to apply, extras first, then the graph in the asked version: in v1alpha1 with every claim under
+    `pvcs` and `volumeMounts` (MC-04), where a mount cannot say `readOnly`."""
     dgd = without_nulls(api.to_dict(graph.dgd))
     if api_version == V1ALPHA1:
-        dgd = dgd_to_v1alpha1(dgd)
+        from armature.api.convert.graph_to_alpha import graph_to_alpha  # few ask for the older version
+
+        dgd = graph_to_alpha(dgd, {}, exact=False)
     return [*(copy.deepcopy(extra) for extra in graph.extras), dgd]
 
 

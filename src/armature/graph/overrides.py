@@ -16,10 +16,10 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from armature.api.meta import V1ALPHA1, V1BETA1
 from armature.api.problems import closest, from_validation_error
 from armature.api.unknown import unknown_keys
 from armature.errors import InvalidInput, Problem
-from armature.graph.alpha import V1ALPHA1, V1BETA1
 from armature.graph.merge import strategic_merge, without_nulls
 
 __all__ = ["apply_overrides", "find_component"]
@@ -159,7 +159,9 @@ def _component_patches(
 
 def _from_service(service: Mapping[str, Any], path: str) -> tuple[dict[str, Any], list[Problem]]:
     """A partial v1alpha1 service as a partial component, and what is wrong with it or would have no effect."""
-    from armature.api.convert_service import convert_service  # only an override in v1alpha1 needs them
+    from armature.api.convert.service_to_beta import (
+        convert_service,
+    )  # only an override in v1alpha1 needs them
     from armature.api.v1alpha1 import Service
 
     unknown = [

@@ -85,7 +85,8 @@ class Client(Protocol):
     ) -> Object:
         """Server-side apply: the fields of `obj` become so and are ours, those we applied before and leave out now
         go, all others stay. Creates the object where there is none. Without `force`, Conflict when another manager
-        owns a field that differs. A `metadata.uid` or `metadata.resourceVersion` that no longer holds: Conflict."""
+        owns a field that differs. A `metadata.resourceVersion` that no longer holds, or a `metadata.uid` where there is
+        no object: Conflict; another object's uid: Invalid."""
         ...
 
     async def apply_status(self, kind: Kind, obj: Mapping[str, Any], *, force: bool = True) -> Object:

@@ -28,7 +28,7 @@ from armature.kube.kinds import Kind, Object
 __all__ = ["ApiClient", "TokenFile", "connect", "watch_events"]
 
 _ALL = Selector()
-_TIMEOUT = httpx2.Timeout(connect=5.0, read=35.0, write=10.0, pool=60.0)
+_READ_S = 35.0  # above the 30 s that a webhook may take
 _LIMITS = httpx2.Limits(max_connections=None, max_keepalive_connections=64, keepalive_expiry=60.0)
 _HEADERS = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": FIELD_MANAGER}
 _JSON = "application/json"
@@ -55,7 +55,7 @@ def connect(kubeconfig: str = "", context: str = "") -> ApiClient:
             base_url=config.cluster.server,
             verify=verify,
             auth=auth,
-            timeout=_TIMEOUT,
+            timeout=_timeout(_READ_S),
             limits=_LIMITS,
             headers=_HEADERS,
         )
@@ -146,7 +146,7 @@ class ApiClient:
             "resourceVersion": resource_version,
             "timeoutSeconds": str(max(1, round(timeout_s))),
         }
-        timeout = httpx2.Timeout(_TIMEOUT, read=idle_s)
+        timeout = _timeout(idle_s)
         request = self._http.build_request(
             "GET", kind.path(selector.namespace), params=params, timeout=timeout
         )
@@ -246,6 +246,10 @@ def watch_events(lines: list[bytes], what: str) -> Iterator[WatchEvent]:
         if event["type"] == "ERROR":
             raise error_from_status(int(obj.get("code") or 500), obj, what)
         yield WatchEvent(event["type"], obj, obj["metadata"]["resourceVersion"])
+
+
+def _timeout(read_s: float) -> httpx2.Timeout:
+    return httpx2.Timeout(connect=5.0, read=read_s, write=10.0, pool=60.0)
 
 
 def _selection(selector: Selector) -> dict[str, str]:

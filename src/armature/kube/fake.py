@@ -16,11 +16,21 @@ from typing import Any
 
 from armature.kube import merge
 from armature.kube.client import FIELD_MANAGER, Listing, Propagation, Selector, WatchEvent
-from armature.kube.errors import AlreadyExists, ApiError, Conflict, Gone, NotFound, Timeout, Unavailable
+from armature.kube.errors import (
+    AlreadyExists,
+    ApiError,
+    BadRequest,
+    Conflict,
+    Gone,
+    NotFound,
+    Timeout,
+    Unavailable,
+)
 from armature.kube.fake_store import (
     WITHOUT_STATUS,
     FakeStore,
-    check_preconditions,
+    check_meant,
+    check_unchanged,
     missing,
     part,
     seen_as,
@@ -195,6 +205,8 @@ class FakeCluster:
         namespace, name = stated.get("namespace") or "", stated["name"]
 
         def write() -> Object:
+            if stated.get("managedFields"):
+                raise BadRequest("metadata.managedFields must be nil", status=400, reason="BadRequest")
             live = self._store.find(kind, namespace, name)
             config = part(kind, obj, subresource)
             if live is None:
@@ -209,7 +221,7 @@ class FakeCluster:
                 done = merge.apply(bare, config, FIELD_MANAGER, self._store.stamp())
                 made["metadata"]["managedFields"] = done.obj["metadata"]["managedFields"]
                 return self._store.put(kind, None, made)
-            check_preconditions(kind, live, stated.get("uid"), stated.get("resourceVersion"))
+            check_unchanged(kind, live, stated)
             done = merge.apply(live, config, FIELD_MANAGER, self._store.stamp(), subresource)
             if done.conflicts and not force:
                 raise Conflict(f'{kind} "{name}": {"; ".join(done.conflicts)}', status=409, reason="Conflict")
@@ -226,7 +238,7 @@ class FakeCluster:
         def write() -> Object:
             live = self._store.live(kind, namespace, name)
             stated = patch.get("metadata") or {}
-            check_preconditions(kind, live, stated.get("uid"), stated.get("resourceVersion"))
+            check_unchanged(kind, live, stated)
             changed = merge.merge_patch(live, part(kind, patch, subresource))
             merge.record_update(live, changed, FIELD_MANAGER, self._store.stamp(), subresource)
             return self._store.put(kind, live, changed)
@@ -246,7 +258,7 @@ class FakeCluster:
     ) -> None:
         def write() -> Object:
             live = self._store.live(kind, namespace, name)
-            check_preconditions(kind, live, uid, resource_version)
+            check_meant(kind, live, uid, resource_version)
             self._store.delete(kind, live)
             return live
 

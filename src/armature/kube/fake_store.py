@@ -42,7 +42,8 @@ __all__ = [
     "WITHOUT_STATUS",
     "Change",
     "FakeStore",
-    "check_preconditions",
+    "check_meant",
+    "check_unchanged",
     "missing",
     "part",
     "seen_as",
@@ -99,7 +100,7 @@ class FakeStore:
         changed: Callable[[], None],
     ) -> None:
         self.version = 100
-        self.compacted = 0
+        self.compacted = self.version
         self._now = now
         self._admit = admit
         self._changed = changed
@@ -230,7 +231,8 @@ def part(kind: Kind, obj: Mapping[str, Any], subresource: str) -> Object:
     return {"metadata": metadata, **{key: value for key, value in obj.items() if key not in hidden}}
 
 
-def check_preconditions(kind: Kind, live: Object, uid: str | None, version: str | None) -> None:
+def check_meant(kind: Kind, live: Object, uid: str | None, version: str | None) -> None:
+    """The preconditions of a deletion."""
     meta = live["metadata"]
     if (uid and uid != meta["uid"]) or (version and version != meta["resourceVersion"]):
         raise Conflict(
@@ -238,6 +240,17 @@ def check_preconditions(kind: Kind, live: Object, uid: str | None, version: str 
             status=409,
             reason="Conflict",
         )
+
+
+def check_unchanged(kind: Kind, live: Object, stated: Mapping[str, Any]) -> None:
+    """What the metadata of a patch may demand: an old version is a conflict, another uid cannot be."""
+    if stated.get("uid", live["metadata"]["uid"]) != live["metadata"]["uid"]:
+        raise Invalid(
+            f'{kind} "{live["metadata"]["name"]}" is invalid: metadata.uid: field is immutable',
+            status=422,
+            reason="Invalid",
+        )
+    check_meant(kind, live, None, stated.get("resourceVersion"))
 
 
 def selects(selector: Selector, obj: Object) -> bool:

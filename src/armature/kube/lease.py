@@ -1,8 +1,8 @@
 """Leader election on a `coordination.k8s.io/v1` Lease: of several replicas one leads at a time.
 
 The leader renews the lease; where it has not managed to for `renew_s`, it stops leading, which is well before
-`lease_s`, after which another may begin. How old a lease is, is judged by when *this* process saw it change, so clocks of
-machines need not agree. A process that was frozen and wakes up may find that another leads by now: `held` knows from
+`lease_s`, after which another may begin. How old a lease is, is judged by when *this* process saw it change, so clocks
+of machines need not agree. A process that was frozen and wakes up may find that another leads by now: `held` knows from
 the clock alone, before any answer of the server, and `guard.Guarded` refuses every write by it.
 """
 
@@ -82,7 +82,7 @@ class Election:
         return self._renewed_at is not None and self._clock() - self._renewed_at < self._terms.renew_s
 
     async def run(self, lead: Callable[[], Awaitable[None]]) -> None:
-        """Contends, and runs `lead` whenever this process leads; until `lead` returns (or raises), or this is cancelled:
+        """Contends, and runs `lead` whenever this process leads, until `lead` returns or raises or this is cancelled;
         then the lease is released. When leadership is lost, `lead` is cancelled and awaited, and it contends again."""
         while True:
             await self._contend()
@@ -194,6 +194,8 @@ class Election:
 
 async def _end(task: asyncio.Future[None]) -> None:
     """Cancels a task and waits until it has ended, however long that takes: another may begin only then."""
+    if task.done():
+        return
     task.cancel()
     await asyncio.wait((task,))
     if not task.cancelled() and (error := task.exception()) is not None:

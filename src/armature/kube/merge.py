@@ -54,15 +54,21 @@ def apply(live: Object, config: Mapping[str, Any], manager: str, now: str, subre
     before = entries.get(mine, frozenset())
     conflicts = []
     for who, fields in entries.items():
-        if who == mine or who[0] == manager:
+        if who == mine:
             continue
         taken = frozenset(path for path in fields & wanted if _value(live, path) != _value(config, path))
         conflicts += [f"conflict with {who[0]!r}: {_dotted(path)}" for path in sorted(taken)]
         entries[who] = fields - taken
     others = frozenset().union(*(fields for who, fields in entries.items() if who != mine))
     merged: Object = copy_of(live)
-    for path in sorted(before - wanted - others, key=lambda path: (len(path), path), reverse=True):
-        _remove(merged, path)
+    dropped = before - wanted - others
+    whole = {path[:-1] for path in dropped if path[-1] == "."}
+    for entry in whole:
+        if not any(path[: len(entry)] == entry for path in others):
+            _remove(merged, entry)
+    for path in sorted(dropped, key=len, reverse=True):
+        if path[-1] != "." and path[:-1] not in whole:
+            _remove(merged, path)
     merged = _merge("", merged, {key: value for key, value in config.items() if key != "metadata"})
     stated = config.get("metadata") or {}
     merged["metadata"] = _merge(
@@ -159,9 +165,8 @@ def _remove(obj: Any, path: tuple[str, ...]) -> None:
     holder, at = find(obj, path)
     if at is not None:
         del holder[at]
-        parent = path[:-1] if path[-1] != "." else path[:-2]
-        if not holder and len(parent) > 1:  # a mapping or list that an apply made goes with its last entry
-            _remove(obj, parent)
+        if not holder and len(path) > 2:  # a mapping or list that an apply made goes with its last entry
+            _remove(obj, path[:-1])
 
 
 def _dotted(path: tuple[str, ...]) -> str:

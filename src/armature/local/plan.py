@@ -8,7 +8,6 @@ dropped in silence: what cannot run here, and which flags mean nothing here, is 
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
@@ -20,6 +19,7 @@ from armature.api import v1beta1
 from armature.errors import PreflightFailed, Problem
 from armature.graph.component_view import ComponentView, views
 from armature.graph.engine_flags import read_container, unknown_flags
+from armature.local.commands import frontend_argv, mocker_argv, router_mode
 from armature.local.engine import EngineModel, engine_for
 from armature.local.environment import plain_env
 from armature.local.ignored import ignored_note
@@ -33,7 +33,6 @@ from armature.workload.shape import Workload
 __all__ = ["DEFAULT_PORT", "EngineOf", "process_specs"]
 
 DEFAULT_PORT = 8000
-_ROUTER_MODES = ("round-robin", "random", "least-loaded", "kv", "device-aware-weighted")
 _FRONTEND_STAGE, _WORKER_STAGE = 1, 0
 _TRANSFER_TOKENS = 1000
 
@@ -149,23 +148,17 @@ class _Planner:
         table = str(self.directory.step_tables / f"{view.name}.json")
         self.files[table] = msgspec.json.encode(engine.table).decode()
         speedup = self.options.speedup_ratio or view.flags.speedup_ratio or 1.0
-        argv = [
-            *(sys.executable, "-m", "armature.serving.mocker"),
-            *("--model", engine.model, "--served-model-name", engine.served_name),
-            *("--discovery", str(self.directory.discovery), "--namespace", self.namespace),
-            *("--component", view.name, "--role", role, "--step-table", table),
-            *("--max-num-seqs", str(engine.max_num_seqs)),
-            *("--max-num-batched-tokens", str(engine.max_num_batched_tokens)),
-            *("--max-model-len", str(engine.max_model_len)),
-            *("--block-size", str(engine.block_size), "--num-gpu-blocks", str(engine.num_gpu_blocks)),
-            *("--dp", str(engine.ranks), "--speedup-ratio", f"{speedup:g}", "--system-port", "0"),
-        ]
-        if engine.tokenizer is not None:
-            argv += ["--tokenizer", str(engine.tokenizer)]
-        if not engine.prefix_caching:
-            argv.append("--no-enable-prefix-caching")
-        if role == "decode" and (transfer := self._transfer_ms_per_token(engine, engines, roles)) > 0:
-            argv += ["--kv-transfer-ms-per-token", f"{transfer:.6g}"]
+        transfer_ms = self._transfer_ms_per_token(engine, engines, roles) if role == "decode" else 0.0
+        argv = mocker_argv(
+            engine,
+            component=view.name,
+            role=role,
+            namespace=self.namespace,
+            discovery=str(self.directory.discovery),
+            table=table,
+            speedup=speedup,
+            transfer_ms_per_token=transfer_ms,
+        )
         env = self._env(view)
         return [
             self._process(view.name, replica, (*argv, "--seed", str(replica)), env, _WORKER_STAGE, role)
@@ -196,11 +189,8 @@ class _Planner:
         return made
 
     def _frontend_argv(self, host: str, port: int, mode: str) -> tuple[str, ...]:
-        return (
-            *(sys.executable, "-m", "armature.serving.frontend", "--host", host, "--port", str(port)),
-            *("--discovery", str(self.directory.discovery), "--namespace", self.namespace),
-            *("--router-mode", mode),
-        )
+        discovery = str(self.directory.discovery)
+        return frontend_argv(host=host, port=port, discovery=discovery, namespace=self.namespace, mode=mode)
 
     def _process(
         self,
@@ -225,18 +215,10 @@ class _Planner:
         )
 
     def _router_mode(self, view: ComponentView, env: Mapping[str, str]) -> str:
-        """`--router-mode`, else DYN_ROUTER_MODE, else round-robin."""
-        mode = view.flags.value("--router-mode") or env.get("DYN_ROUTER_MODE") or "round-robin"
-        if mode == "kv":
-            self.notes.append(
-                f"{view.name}: KV-aware routing is not built yet; requests are routed round-robin."
-            )
-        if mode in _ROUTER_MODES:
-            return mode
-        self.notes.append(
-            f"{view.name}: router mode {mode!r} is not one that runs here; round-robin is used."
-        )
-        return "round-robin"
+        mode, note = router_mode(view.flags, env)
+        if note:
+            self.notes.append(f"{view.name}: {note}")
+        return mode
 
     def _port(self, frontends: Sequence[ComponentView]) -> int:
         """The user's, else the first frontend's `--http-port` or DYN_HTTP_PORT, else 8000."""

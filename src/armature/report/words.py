@@ -13,6 +13,7 @@ from armature.search.profile import Candidate, Number, Profile
 
 __all__ = [
     "ASCII",
+    "TARGET_NAMES",
     "UNICODE",
     "Glyphs",
     "amount",

@@ -90,9 +90,16 @@ def profile(
     return profile_for(request, sweep(question, engines_for(question, estimator)), estimator)
 
 
-def profile_for(request: v1beta1.DynamoGraphDeploymentRequest, swept: Swept, estimator: Estimator) -> Profile:
+def profile_for(
+    request: v1beta1.DynamoGraphDeploymentRequest,
+    swept: Swept,
+    estimator: Estimator,
+    tell: Callable[[str], None] | None = None,
+) -> Profile:
     """The profile of the sweep that a request led to: with the request, and with what its trace did to the choice."""
-    found = structs.replace(profile_of(swept), request=request_document(request), estimator=estimator.name)
+    found = structs.replace(
+        profile_of(swept, tell=tell), request=request_document(request), estimator=estimator.name
+    )
     if swept.question.trace is None:
         return found
     plain = swept.question.with_means_only()
@@ -218,9 +225,13 @@ def _closest(question: Question, found: Points, makers: Iterable[MakeSurface]) -
         yield points(make(), question.workload, sla).numbered(number)
 
 
-def profile_of(swept: Swept, order: npt.NDArray[np.intp] | None = None) -> Profile:
+def profile_of(
+    swept: Swept, order: npt.NDArray[np.intp] | None = None, tell: Callable[[str], None] | None = None
+) -> Profile:
     """The best of a sweep, the front, and why. order: all rows, best first, by another rule than `pick`'s, which then
-    nothing is said of: neither what binds nor what was considered."""
+    nothing is said of: neither what binds nor what was considered. tell: hears the name of each step."""
+    if tell:
+        tell("SelectingConfig")
     question = swept.question
     inventory, workload, sla = question.inventory, question.workload, question.sla
     ours = order is None
@@ -246,6 +257,8 @@ def profile_of(swept: Swept, order: npt.NDArray[np.intp] | None = None) -> Profi
         notes = [*question.trace.notes, *notes]
     notes += _speculation_notes(question, engines[pick.groups[-1].role], pick)
     notes += _link_notes(question, engines, pick)
+    if tell:
+        tell("BuildingCurves")
     return Profile(
         version=PROFILE_VERSION,
         armature=armature.__version__,

@@ -464,7 +464,7 @@ def test_every_alpha_service_field_has_an_effect_or_a_note():
         "failover": {"enabled": True},
         "frontendSidecar": {"image": "i"},
     }
-    from armature.api.convert_service import convert_service
+    from armature.api.convert.service_to_beta import convert_service
 
     assert {field.alias for field in api.v1alpha1.Service.model_fields.values()} == set(values)
     plain, _, _ = convert_service("W", {}, "spec.services.W")

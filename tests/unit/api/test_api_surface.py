@@ -68,6 +68,6 @@ def test_the_public_surface_is_what_it_says():
         "load_documents", "load_file", "load_one", "check", "parse_tolerant", "to_dict", "to_yaml",
         "to_yaml_documents", "to_v1beta1", "default_request", "validate", "warnings_of", "planner_enabled",
         "planner_settings", "sku_hint", "SKUS", "Resource", "Foreign", "Metadata", "DynamoModel",
-        "DynamoCheckpoint", "v1alpha1", "v1beta1",
+        "DynamoCheckpoint", "v1alpha1", "v1beta1", "convert_object", "convert_review",
     }  # fmt: skip
     assert set(api.__all__) == documented

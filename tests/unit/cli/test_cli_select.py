@@ -97,7 +97,7 @@ def test_any_point_becomes_the_pick(run, planned, tmp_path):
 
 def test_another_points_step_times_come_from_where_the_plans_came(run, planned, monkeypatch):
     """A roofline plan's tables are not mixed with measured ones, unless asked."""
-    from armature.cli import flow
+    from armature import flow
 
     out = planned("  sla: {ttft: 1000, itl: 20}\n")
     point, asked, make = points(run, out)[-1]["point"], [], flow.step_times

@@ -15,8 +15,8 @@ import pytest
 import yaml
 
 from armature import api
+from armature.api.meta import V1ALPHA1
 from armature.errors import InvalidInput
-from armature.graph.alpha import V1ALPHA1
 from armature.graph.backends.base import graph_batches
 from armature.graph.build import Graph, build, max_model_len, to_documents
 from armature.graph.engine_flags import read_container, unknown_flags

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
+
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from armature.hardware.catalog import GPUS
 from armature.model.parallelism import Parallelism
+from armature.model.resolve import resolve_model
 from armature.perf.calibration import CALIBRATED_SKUS, Calibration, band, calibrated, coefficients
 from armature.perf.choose import estimator_for
 from armature.perf.estimate import Band, EngineSpec, bands, host_ms
@@ -139,27 +143,18 @@ def test_a_step_table_carries_the_hosts_share(silicon, spec):
     batch=st.floats(1, 500), more=st.floats(0, 400), context=st.floats(1, 60000), longer=st.floats(0, 60000)
 )
 def test_a_calibrated_step_never_falls_as_it_grows(batch, more, context, longer):
-    times = _cached()
+    times = _ranks()
     assert times.decode_ms(batch + more, context + longer) >= times.decode_ms(batch, context) - 1e-9
     assert times.prefill_ms(context + longer) >= times.prefill_ms(context) - 1e-9
     assert times.mixed_ms(context, batch + more, longer) >= times.mixed_ms(context, batch, longer) - 1e-9
 
 
-def _cached():
-    if not _KEPT:
-        from armature.model.resolve import resolve_model
-
-        facts = resolve_model("deepseek-ai/DeepSeek-R1", offline=True)
-        asked = EngineSpec(facts, GPUS["h200_sxm"], "sglang", Parallelism(dp=8, moe_ep=8), "bf16")
-        _KEPT.append(AUTO.engine(asked))
-    return _KEPT[0]
-
-
-_KEPT: list = []
+@cache
+def _ranks():
+    facts = resolve_model("deepseek-ai/DeepSeek-R1", offline=True)
+    return AUTO.engine(EngineSpec(facts, GPUS["h200_sxm"], "sglang", Parallelism(dp=8, moe_ep=8), "bf16"))
 
 
 def test_coefficients_are_read_strictly():
-    import msgspec
-
     with pytest.raises(msgspec.ValidationError, match="step_factor"):
         msgspec.json.decode(b'{"host_ms": {}}', type=Calibration)

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
+from functools import cache
 
 import numpy as np
 import pytest
-
-pytest.importorskip("aiconfigurator_core")
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-
 from accuracy.everything import ANSWERS, answer_of, cause_of, fault_of, report
 
 from armature.hardware.catalog import GPUS
+from armature.model.memory import default_kv_dtype
 from armature.model.parallelism import Parallelism
+from armature.model.resolve import bundled_models, resolve_model
 from armature.perf.choose import AutoEstimator
 from armature.perf.estimate import Band, EngineSpec
 from armature.perf.roofline import RooflineEstimator
+from armature.perf.silicon import library
+from armature.search.space import BACKENDS
+
+pytest.importorskip("aiconfigurator_core")
 
 
 @pytest.fixture(scope="module")
@@ -64,6 +65,27 @@ def test_every_kind_of_fault_is_named(facts, change, fault):
     times = RooflineEstimator().engine(spec)
     assert fault_of(times) == fault_of(replace(times)) == ""
     assert fault_of(Changed(times)).startswith(fault)
+
+
+@cache
+def bundled_facts():
+    return [resolve_model(name, offline=True) for name in bundled_models()]
+
+
+@pytest.mark.parametrize(
+    "sku", [pytest.param(s, marks=[] if s in ("h200_sxm", "t4") else [pytest.mark.slow]) for s in GPUS]
+)
+def test_without_tables_every_model_and_engine_has_a_sound_answer(sku, monkeypatch):
+    """What is behind every other answer. With tables, and in minutes: `benchmarks/scorecard.py --engines`."""
+    models = bundled_facts()
+    assert len(models) > 200
+    monkeypatch.setattr(library, "_PACKAGE", "a_package_that_is_not_installed")
+    auto, part = AutoEstimator(), GPUS[sku]
+    for facts in models:
+        for backend in BACKENDS:
+            kv_dtype = default_kv_dtype(facts, part.has_fp8)
+            times = auto.engine(EngineSpec(facts, part, backend, Parallelism(), kv_dtype))
+            assert (times.source, fault_of(times)) == ("estimated", ""), (facts.name, backend)
 
 
 def test_equal_causes_count_together():

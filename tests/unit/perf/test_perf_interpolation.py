@@ -3,12 +3,9 @@ its nodes come to be."""
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
+from interpolation import errors_of
 
 from armature.hardware.catalog import GPUS
 from armature.model.memory import default_kv_dtype
@@ -19,16 +16,6 @@ from armature.perf.silicon import SiliconEstimator, measure
 from armature.perf.silicon.measure import QUANTISED, attention_of, compiled, sampled
 
 pytest.importorskip("aiconfigurator_core")
-
-
-@pytest.fixture(scope="module")
-def benchmark():
-    path = Path(__file__).parents[3] / "benchmarks" / "interpolation.py"
-    found = importlib.util.spec_from_file_location("interpolation", path)
-    module = importlib.util.module_from_spec(found)
-    sys.modules[found.name] = module
-    found.loader.exec_module(module)
-    return module
 
 
 @pytest.mark.parametrize(
@@ -42,12 +29,12 @@ def benchmark():
         ("Qwen/Qwen3-8B", "a100_sxm", "vllm", Parallelism()),
     ],
 )
-def test_interpolation_is_within_one_percent(benchmark, facts, model, sku, backend, parallelism):
+def test_interpolation_is_within_one_percent(facts, model, sku, backend, parallelism):
     """Issue 4 section 6: of all points, for each kind of step, at the 95th percentile."""
     read = facts(model)
     spec = EngineSpec(read, GPUS[sku], backend, parallelism, default_kv_dtype(read, GPUS[sku].has_fp8))
     kinds = []
-    for found in benchmark.errors_of(spec, points=600, seed=7):
+    for found in errors_of(spec, points=600, seed=7):
         kinds.append(found.step)
         assert np.median(np.abs(found.lattice)) < 0.002, found.step
         assert np.percentile(np.abs(found.lattice), 95) < 0.01, found.step

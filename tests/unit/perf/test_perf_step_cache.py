@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
+import subprocess
+import sys
 import time
 from dataclasses import fields, replace
 from pathlib import Path
@@ -83,9 +84,6 @@ def test_a_cached_answer_is_the_fresh_one_to_the_last_bit(spec, fresh, no_librar
 
 
 def test_a_second_run_does_not_import_the_library(tmp_path, spec, fresh):
-    import subprocess
-    import sys
-
     StepCache(Disk(tmp_path), {}).put(spec, fresh)
     code = f"""
 import sys
@@ -195,7 +193,8 @@ def test_an_entry_with_other_nodes_is_none(spec, fresh, monkeypatch):
 
 
 @pytest.mark.parametrize("what", ["library", "code", "settings"])
-def test_another_version_finds_nothing(spec, fresh, monkeypatch, what):
+def test_another_version_finds_nothing_and_makes_its_own(spec, fresh, monkeypatch, what):
+    monkeypatch.setattr(estimator_module, "measured", lambda *_: fresh)
     store = Memory()
     StepCache(store, {}).put(spec, fresh)
     assert StepCache(store, {"HOME": "/elsewhere"}).get(spec) is not None
@@ -206,7 +205,10 @@ def test_another_version_finds_nothing(spec, fresh, monkeypatch, what):
         monkeypatch.setattr(step_cache_module, "_code", lambda: "other sources")
     else:
         env = {"AICONFIGURATOR_SYSTEMS_PATH": "/other/tables"}
-    assert StepCache(store, env).get(spec) is None
+    later = StepCache(store, env)
+    assert later.get(spec) is None
+    SiliconEstimator(later).engine(spec)
+    assert later.get(spec) is not None and len(store) == 2
 
 
 @pytest.mark.parametrize(
@@ -248,33 +250,29 @@ def test_another_config_of_the_same_name_finds_nothing_and_another_place_of_the_
 
 def test_two_processes_may_write_the_same_entry(tmp_path, spec, fresh):
     """A reader beside two writers sees a whole entry or none, and nothing is left behind."""
-    caches = [StepCache(Disk(tmp_path), {}) for _ in range(3)]
-    stop = threading.Event()
-    failed: list[object] = []
-
-    def write(cache: StepCache) -> None:
-        for _ in range(60):
-            cache.put(spec, fresh)
-
-    def read() -> None:
-        seen = False
-        while not stop.is_set():
-            found = caches[2].get(spec)
-            if found is None and seen:
-                failed.append("an entry was gone or damaged")
-            seen = seen or found is not None
-
-    reader = threading.Thread(target=read)
-    writers = [threading.Thread(target=write, args=(cache,)) for cache in caches[:2]]
-    for thread in (reader, *writers):
-        thread.start()
-    for thread in writers:
-        thread.join()
-    stop.set()
-    reader.join()
-    assert failed == []
-    same(caches[2].get(spec), fresh)
-    assert len(list(tmp_path.iterdir())) == 1
+    store = Memory()
+    StepCache(store, {}).put(spec, fresh)
+    ((name, whole),) = store.items()
+    folder = tmp_path / "steps"
+    code = f"""
+import sys
+from pathlib import Path
+from armature.perf.silicon.disk import Disk
+disk, whole = Disk(Path({str(folder)!r})), sys.stdin.buffer.read()
+for _ in range(300):
+    disk.write({name!r}, whole)
+"""
+    writers = [subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE) for _ in range(2)]
+    for writer in writers:
+        writer.stdin.write(whole)
+        writer.stdin.close()
+    cache, found = StepCache(Disk(folder), {}), []
+    while any(writer.poll() is None for writer in writers):
+        found.append(cache.get(spec) is not None)
+    assert [writer.wait() for writer in writers] == [0, 0]
+    assert found == sorted(found), "once there, it was gone or damaged"
+    same(cache.get(spec), fresh)
+    assert [path.name for path in folder.iterdir()] == [name]
 
 
 def test_a_place_that_cannot_be_written_is_no_cache():

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
-
-pytest.importorskip("aiconfigurator_core")
-sys.path.insert(0, str(Path(__file__).parents[3] / "benchmarks"))
-
 from accuracy.fit import ENGINES, Sample, fit, split, under
 from accuracy.predict import Answer
 from accuracy.rows import Deployment, Row, read_rows
@@ -27,6 +21,8 @@ from accuracy.score import (
 )
 
 from armature.model.parallelism import Parallelism
+
+pytest.importorskip("aiconfigurator_core")
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +101,7 @@ def made(
         model = f"m{i % 20}"
         rows.append(
             Row(
-                id=str(i), run=(str(i),), mode="agg", model=model, family=model, precision="fp8", gemm="", moe="",
+                id=str(i), run=(str(i),), mode="agg", model=model, family=model, precision="fp8", gemm="",
                 system="h200_sxm", backend=engine, version="", isl=1000, osl=100, concurrency=8.0,
                 ttft_ms=measured[0], tpot_ms=measured[1], deployment=shape,
             )

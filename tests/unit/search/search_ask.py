@@ -1,15 +1,30 @@
-"""Questions made in one line, and the search asked with the formula estimator."""
+"""Requests and questions made in one line, and the search asked with the formula estimator."""
 
 from __future__ import annotations
 
+import json
+
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
+from armature.api import default_request, load_documents
 from armature.search.question import Question
 from armature.search.vary import Ask
 from armature.workload.shape import Sla, Workload
 
 ESTIMATOR = FormulaEstimator()
 ask = Ask(ESTIMATOR)
+
+
+def request_for(**spec):
+    """A request as a file would have it, its defaults filled: of the model of `dense_facts` on vLLM unless it says."""
+    document = {
+        "apiVersion": "nvidia.com/v1beta1",
+        "kind": "DynamoGraphDeploymentRequest",
+        "metadata": {"name": "asked"},
+        "spec": {"model": "test/dense-8b", "backend": "vllm", **spec},
+    }
+    (loaded,) = load_documents(json.dumps(document), "asked")
+    return default_request(loaded)
 
 
 def question(*pools, facts=None, backends=("vllm",), sla=None, rdma=True, prices=None, **load) -> Question:

@@ -124,3 +124,23 @@ def pool(gpus: int = 8, per_node: int = 8, sku: str = "h200_sxm", *, rdma: bool 
 
 def inventory(*pools: Pool) -> Inventory:
     return Inventory(pools or (pool(),), source="stated")
+
+
+@cache
+def placed(total: int, node: int, workers: tuple[int, ...]) -> bool:
+    """Whether nodes hold these workers, put on them one by one: the largest first, each on the first node (or nodes)
+    with room; exact where sizes divide."""
+    free = [node] * (total // node) + [total % node]
+    for size in sorted(workers, reverse=True):
+        if size > node:
+            whole = [at for at, room in enumerate(free) if room == node][: size // node]
+            if size % node or len(whole) * node < size:
+                return False
+            for at in whole:
+                free[at] = 0
+        else:
+            at = next((at for at, room in enumerate(free) if room >= size), None)
+            if at is None:
+                return False
+            free[at] -= size
+    return True

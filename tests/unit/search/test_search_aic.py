@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search_ask import request_for
 from search_fakes import FormulaEstimator, FormulaTimes, dense_facts, inventory, pool
 
-from armature.api import default_request, load_documents
 from armature.errors import InvalidInput, NothingFits
 from armature.hardware.catalog import GPUS
 from armature.model.parallelism import Parallelism
@@ -151,7 +151,7 @@ def test_two_sides_are_matched_by_hand():
     prefill, decode = round(1000 / 110, 3), round(row.batch * 1000 / 1080, 3)
     assert row.rate == pytest.approx(min(prefill * row.prefills * 0.9, decode * row.mains * 0.92))
     # seed sample: two prefill workers of 453.18 ms TTFT give 3574.7 tokens/s at OSL 500
-    assert pytest.approx(3574.8, rel=1e-4) == 0.9 * 2 * 500 / (0.45318 / aic.TTFT_QUEUE)
+    assert pytest.approx(3574.7, rel=1e-4) == 0.9 * 2 * 500 / (0.45318 / aic.TTFT_QUEUE)
 
 
 def test_whole_replicas_of_its_sizes_only():
@@ -177,19 +177,9 @@ def test_targets_on_the_whole_request_are_pairs_of_ttft_and_tpot():
 # --- as a plan
 
 
-def request(**spec):
-    document = {
-        "apiVersion": "nvidia.com/v1beta1",
-        "kind": "DynamoGraphDeploymentRequest",
-        "metadata": {"name": "aic"},
-        "spec": {"model": dense_facts().name, "backend": "trtllm", **spec},
-    }
-    (loaded,) = load_documents(json.dumps(document), "aic")
-    return default_request(loaded)
-
-
 def plan(*pools, **spec):
-    return aic_profile(request(**spec), inventory(*pools), dense_facts(), None, FormulaEstimator())
+    request = request_for(backend="trtllm", **spec)
+    return aic_profile(request, inventory(*pools), dense_facts(), None, FormulaEstimator())
 
 
 def test_the_plan_is_the_first_row_on_every_gpu_of_whole_replicas():

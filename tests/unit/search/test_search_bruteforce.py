@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import pytest
-from search_fakes import FormulaEstimator, dense_facts, pool
+from search_fakes import FormulaEstimator, dense_facts, placed, pool
 
 from armature.model.memory import fit
 from armature.perf.estimate import EngineSpec
@@ -215,24 +215,7 @@ def all_layouts(mains, prefills, w: Workload, facts, gpus) -> list[Layout]:
 
 
 def placeable(wanted: list[tuple[Engine, int]], gpus) -> bool:
-    """Put the largest workers first, each on the first node (or nodes) with room; exact for powers of two."""
-    nodes = [gpus.gpus_per_node] * (gpus.gpus // gpus.gpus_per_node) + [gpus.gpus % gpus.gpus_per_node]
-    sizes = sorted((e.gpus for e, n in wanted for _ in range(n)), reverse=True)
-    for size in sizes:
-        if size > gpus.gpus_per_node:
-            whole = [at for at, free in enumerate(nodes) if free == gpus.gpus_per_node][
-                : size // gpus.gpus_per_node
-            ]
-            if len(whole) * gpus.gpus_per_node < size:
-                return False
-            for at in whole:
-                nodes[at] = 0
-            continue
-        at = next((at for at, free in enumerate(nodes) if free >= size), None)
-        if at is None:
-            return False
-        nodes[at] -= size
-    return True
+    return placed(gpus.gpus, gpus.gpus_per_node, tuple(e.gpus for e, n in wanted for _ in range(n)))
 
 
 def random_space(seed: int):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_ask import request_for
 from search_fakes import FormulaEstimator, dense_facts, inventory, moe_facts, pool
 
-from armature.api import default_request, v1beta1
 from armature.errors import InvalidInput, NothingFits
 from armature.search.direct import ROOM_REQUESTS, Side, Wanted, direct_profile
 from armature.search.rapid import profile
@@ -16,16 +16,8 @@ FACTS = dense_facts()
 
 
 def request(backend="vllm", sla=None, **workload):
-    document = {
-        "apiVersion": "nvidia.com/v1beta1",
-        "kind": "DynamoGraphDeploymentRequest",
-        "metadata": {"name": "direct"},
-        "spec": {"model": "m", "backend": backend, "workload": {"isl": 2000, "osl": 200, **workload}},
-    }
-    if sla:
-        document["spec"]["sla"] = sla
-    return default_request(
-        v1beta1.DynamoGraphDeploymentRequest.model_validate(document, by_alias=True, by_name=False)
+    return request_for(
+        model="m", backend=backend, sla=sla or {}, workload={"isl": 2000, "osl": 200, **workload}
     )
 
 

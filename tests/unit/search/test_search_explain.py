@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import re
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import structs
-from search_ask import ask, question
+from search_ask import ask, question, request_for
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
-from armature.api import default_request, load_documents
 from armature.hardware.catalog import GPUS
 from armature.search.binding import Binding
 from armature.search.explain import difference, layout_text, miss, reasons
@@ -21,20 +19,8 @@ from armature.search.rapid import profile, profile_of
 
 
 def plan(*pools, facts=None, workload=None, sla=None) -> Profile:
-    document = {
-        "apiVersion": "nvidia.com/v1beta1",
-        "kind": "DynamoGraphDeploymentRequest",
-        "metadata": {"name": "explained"},
-        "spec": {
-            "model": "test/dense-8b",
-            "backend": "vllm",
-            "workload": {"isl": 2000, "osl": 200, **(workload or {})},
-            "sla": sla or {},
-        },
-    }
-    (request,) = load_documents(json.dumps(document), "explained")
     return profile(
-        default_request(request),  # type: ignore[arg-type]
+        request_for(workload={"isl": 2000, "osl": 200, **(workload or {})}, sla=sla or {}),
         inventory(*(pools or (pool(),))),
         facts or dense_facts(),
         FormulaEstimator(),

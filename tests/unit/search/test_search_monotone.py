@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from search_ask import request_for
 from search_fakes import FormulaEstimator, FormulaTimes, dense_facts, inventory, moe_facts, pool
 
-from armature.api import default_request, load_documents
 from armature.model.memory import fit
 from armature.model.parallelism import Parallelism
 from armature.perf.estimate import EngineSpec
@@ -50,20 +50,14 @@ def pick(
 def swept(space: tuple[str, str], gpus: int, lengths: tuple[int, int], asked: str, second: int) -> Swept:
     facts, estimator = space
     spec = json.loads(asked)
-    document = {
-        "apiVersion": "nvidia.com/v1beta1",
-        "kind": "DynamoGraphDeploymentRequest",
-        "metadata": {"name": "monotone"},
-        "spec": {
-            "model": FACTS[facts].name,
-            "backend": "trtllm",
-            "workload": {"isl": lengths[0], "osl": lengths[1], **spec.get("load", {})},
-            "sla": spec.get("sla", {}),
-        },
-    }
-    (request,) = load_documents(json.dumps(document), "monotone")
+    request = request_for(
+        model=FACTS[facts].name,
+        backend="trtllm",
+        workload={"isl": lengths[0], "osl": lengths[1], **spec.get("load", {})},
+        sla=spec.get("sla", {}),
+    )
     pools = inventory(pool(gpus, 8), *([pool(second, 4, "a100_sxm")] if second else []))
-    return ASK[estimator](question_of(default_request(request), pools, FACTS[facts]))
+    return ASK[estimator](question_of(request, pools, FACTS[facts]))
 
 
 def not_worse(new: Candidate, old: Candidate, load: bool, latency: bool) -> None:
@@ -163,19 +157,20 @@ def test_a_looser_target_never_makes_a_plan_worse(
 
 
 @some
-@given(SPACES, LENGTHS, RATES, st.sampled_from([1.05, 1.5, 10]))
-def test_a_higher_rate_never_needs_fewer_gpus(space, lengths, rate, factor):
-    low, high = (
-        pick(
-            space,
-            12,
-            lengths,
-            json.dumps({"load": {"requestRate": r}, "sla": {"ttft": 4000, "itl": 80}}),
-        )
-        for r in (rate, rate * factor)
+@given(
+    SPACES,
+    LENGTHS,
+    st.sampled_from(["requestRate", "concurrency"]),
+    RATES,
+    st.sampled_from([1.05, 1.5, 10]),
+    st.booleans(),
+)
+def test_a_lighter_load_never_makes_a_plan_worse(space, lengths, kind, load, factor, latency):
+    sla = {"ttft": 4000, "itl": 80, "optimizationType": "latency" if latency else "throughput"}
+    old, new = (
+        pick(space, 12, lengths, json.dumps({"load": {kind: n}, "sla": sla})) for n in (load * factor, load)
     )
-    assert low.meets_sla >= high.meets_sla
-    assert not high.meets_sla or low.gpus <= high.gpus
+    not_worse(new, old, True, latency)
 
 
 def engine(space: tuple[str, str], tokens: int) -> Engine:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from search_fakes import dense_facts, mla_facts, moe_facts, pool
+from search_fakes import dense_facts, mla_facts, moe_facts, placed, pool
 
 from armature.model.facts import Attention, ModelFacts, Quantisation
 from armature.model.memory import smallest_parallelism
 from armature.model.parallelism import Parallelism
 from armature.model.resolve import bundled_models, resolve_model
-from armature.search.placement import Slots, count_grid, worker_slots
+from armature.search.placement import count_grid, worker_slots
 from armature.search.space import PARTIAL, batch_grid, can_hand_over, parallelisms, reaches, runs
 
 
@@ -142,24 +142,7 @@ def test_sharing_nodes_equals_putting_workers_on_nodes_one_by_one(gpus, node, da
     counts = np.arange(0, 21)
     mask = slots.fits_beside(big, counts[:, None], small, counts[None, :])
     for at, beside in itertools.product(range(21), repeat=2):
-        assert mask[at, beside] == _first_fit(slots, [big] * at + [small] * beside), (at, beside)
-
-
-def _first_fit(slots: Slots, sizes: list[int]) -> bool:
-    free = [slots.size] * slots.full + [slots.rest]
-    for size in sizes:
-        if size > slots.size:
-            whole = [n for n, room in enumerate(free) if room == slots.size][: size // slots.size]
-            if len(whole) < size // slots.size:
-                return False
-            for n in whole:
-                free[n] = 0
-        else:
-            n = next((n for n, room in enumerate(free) if room >= size), None)
-            if n is None:
-                return False
-            free[n] -= size
-    return True
+        assert mask[at, beside] == placed(gpus, node, (big,) * at + (small,) * beside), (at, beside)
 
 
 @cache

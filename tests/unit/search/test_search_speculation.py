@@ -6,9 +6,10 @@ import json
 
 import pytest
 import yaml
+from search_ask import request_for
 from search_fakes import inventory, pool
 
-from armature.api import default_request, load_documents
+from armature.api import default_request
 from armature.errors import InvalidInput
 from armature.graph.build import build
 from armature.graph.preflight import require
@@ -26,20 +27,7 @@ DRAFTS = {"nextn": 2, "acceptanceRate": 0.8}
 
 def request(speculation=None, **spec):
     features = {"speculation": speculation} if speculation else {}
-    document = {
-        "apiVersion": "nvidia.com/v1beta1",
-        "kind": "DynamoGraphDeploymentRequest",
-        "metadata": {"name": "drafts"},
-        "spec": {
-            "model": "m",
-            "backend": "vllm",
-            "features": features,
-            "sla": {"ttft": 5000, "itl": 60},
-            **spec,
-        },
-    }
-    (loaded,) = load_documents(json.dumps(document), "drafts")
-    return default_request(loaded)
+    return request_for(**{"model": "m", "features": features, "sla": {"ttft": 5000, "itl": 60}, **spec})
 
 
 def plan(asked, facts=R1, gpus=8) -> Profile:

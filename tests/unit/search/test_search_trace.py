@@ -9,9 +9,9 @@ import json
 import numpy as np
 import pytest
 from msgspec import structs
+from search_ask import request_for
 from search_fakes import FormulaEstimator, dense_facts, inventory, pool
 
-from armature.api import default_request, load_documents
 from armature.errors import ArmatureError
 from armature.report.html import report_html
 from armature.report.terminal import plan_lines
@@ -22,19 +22,7 @@ from armature.workload.trace import trace_of
 
 
 def request(**workload):
-    document = {
-        "apiVersion": "nvidia.com/v1beta1",
-        "kind": "DynamoGraphDeploymentRequest",
-        "metadata": {"name": "traced"},
-        "spec": {
-            "model": "test/dense-8b",
-            "backend": "vllm",
-            "workload": {"traceRef": {"path": "t"}, **workload},
-            "sla": {"ttft": 2000, "itl": 50},
-        },
-    }
-    (loaded,) = load_documents(json.dumps(document), "traced")
-    return default_request(loaded)
+    return request_for(workload={"traceRef": {"path": "t"}, **workload}, sla={"ttft": 2000, "itl": 50})
 
 
 def trace(isl=(1000, 3000), osl=(100, 300), every_s=0.5, count=40, hashes=False):

@@ -13,12 +13,11 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import NamedTuple
 
 import numpy as np
 import pytest
-from search_fakes import FormulaEstimator, dense_facts, inventory, mla_facts, moe_facts, pool
+from search_fakes import FormulaEstimator, dense_facts, inventory, mla_facts, moe_facts, placed, pool
 
 from armature.errors import NothingFits
 from armature.model.facts import Quantisation
@@ -120,25 +119,6 @@ def hands_over(backend: str, p: Parallelism, d: Parallelism) -> bool:
 
 def placeable(gpus, workers: list[int]) -> bool:
     return placed(gpus.gpus, gpus.gpus_per_node, tuple(workers))
-
-
-@cache
-def placed(total: int, node: int, workers: tuple[int, ...]) -> bool:
-    """Put the largest workers first, each on the first node (or nodes) with room; exact where sizes divide."""
-    free = [node] * (total // node) + [total % node]
-    for size in sorted(workers, reverse=True):
-        if size > node:
-            whole = [at for at, room in enumerate(free) if room == node][: size // node]
-            if size % node or len(whole) * node < size:
-                return False
-            for at in whole:
-                free[at] = 0
-        else:
-            at = next((at for at, room in enumerate(free) if room >= size), None)
-            if at is None:
-                return False
-            free[at] -= size
-    return True
 
 
 @dataclass(frozen=True)

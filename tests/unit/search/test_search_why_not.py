@@ -139,15 +139,15 @@ def test_each_kind_of_layout_has_the_rank_of_its_best_point(name):
         assert found.outcome.e2e_ms == pytest.approx(best.e2e_ms.value)
 
 
-def test_what_is_said_of_a_layout_with_other_counts_than_the_best():
-    pick = pick_of(swept_of("loaded"))
-    group = pick.groups[0]
-    more = answer(
-        f"agg.tp={group.tp},replicas={group.replicas + 1},backend={pick.backend}", QUESTIONS["loaded"]
-    )
-    if pick.mode == "agg":
-        assert "the choice is of this kind, with other counts" in more.text
-    assert more.outcome.gpus != pick.gpus or pick.mode != "agg"
+@pytest.mark.parametrize("name", ["small", "two pools"])
+def test_what_is_said_of_a_layout_with_other_counts_than_the_best(name):
+    pick = pick_of(swept_of(name))
+    (group,) = pick.groups
+    asked = f"agg.tp={group.tp},replicas={group.replicas + 1},backend={pick.backend}"
+    more = why_not(selector(asked), swept_of(name), ESTIMATOR)
+    assert more.verdict == "considered"
+    assert "the choice is of this kind, with other counts" in more.text
+    assert more.outcome.gpus == pick.gpus + group.tp
 
 
 SHORT = dense_facts(attention=Attention("gqa", heads=28, kv_heads=4, head_dim=128, full_layers=32))

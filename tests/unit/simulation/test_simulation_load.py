@@ -6,13 +6,8 @@ issue's, 15 % of p50 and 25 % of p95, and as much again for the noise of few req
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "search"))
 from search_fakes import dense_facts, inventory, moe_facts, pool
 
 from armature.perf.roofline import RooflineEstimator

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int32, Int64, Model, OpenMap, Quantity
+from armature.api.base import Crd, EnvVars, Int32, Int64, Model, Quantity, Timestamp, keyed_by
 from armature.api.meta import Condition, Metadata
 from armature.api.v1alpha1.service import AlphaScalingAdapter, Service
 from armature.api.v1beta1.component import COMPONENT_NAME_PATTERN, DOMAIN_PATTERN, ProviderOverride
 from armature.api.v1beta1.dgd import (
     CheckpointStatus,
     Framework,
+    GraphState,
     GroupMember,
     KvTransferPolicy,
     Placement,
@@ -57,14 +58,16 @@ class AlphaComponentGroup(Model):
     name: str = Field(min_length=1, max_length=63, pattern=COMPONENT_NAME_PATTERN)
     replicas: Int32 = Field(ge=1)
     scaling_adapter: AlphaScalingAdapter | None = None
-    components: list[GroupMember] = Field(min_length=1, max_length=16)
+    components: Annotated[list[GroupMember], keyed_by("name")] = Field(min_length=1, max_length=16)
 
 
 class AlphaGraphExperimental(Model):
     """Fields outside the compatibility promise."""
 
     kv_transfer_policy: KvTransferPolicy | None = None
-    component_groups: list[AlphaComponentGroup] | None = Field(default=None, max_length=16)
+    component_groups: Annotated[list[AlphaComponentGroup], keyed_by("name")] | None = Field(
+        default=None, max_length=16
+    )
 
 
 class AlphaGraphSpec(Model):
@@ -75,7 +78,7 @@ class AlphaGraphSpec(Model):
     priority_class_name: str | None = None
     pvcs: list[Pvc] | None = Field(default=None, max_length=100)
     services: dict[str, Service] = Field(default_factory=dict, max_length=25)
-    envs: list[OpenMap] | None = None
+    envs: EnvVars | None = None
     backend_framework: Framework | None = None
     restart: Restart | None = None
     topology_constraint: AlphaTopology | None = None
@@ -100,8 +103,8 @@ class AlphaRollingUpdateStatus(Model):
     """Where a rolling update stands."""
 
     phase: Literal["Pending", "InProgress", "Completed", "Failed", ""] | None = None
-    start_time: str | None = None
-    end_time: str | None = None
+    start_time: Timestamp | None = None
+    end_time: Timestamp | None = None
     updated_services: list[str] | None = None
 
 
@@ -109,7 +112,7 @@ class AlphaGraphStatus(Model):
     """`status`, written by the operator."""
 
     observed_generation: Int64 | None = None
-    state: Literal["initializing", "pending", "successful", "failed"] = "initializing"
+    state: Annotated[GraphState, Crd({}, required=True)] = "initializing"
     conditions: list[Condition] | None = None
     services: dict[str, ServiceStatus] | None = None
     restart: RestartStatus | None = None

@@ -7,11 +7,11 @@ either. None of the proposal's defaults (isl 512, osl 128, ttft 100, itl 15) is 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int32, Int64, Model, OpenMap
+from armature.api.base import Crd, EmbeddedObject, Int32, Int64, Model, OpenMap
 from armature.api.meta import Condition, Metadata
 
 __all__ = [
@@ -54,7 +54,7 @@ class AlphaOverrides(Model):
     """Proposal: overrides of the profiling Job and of the graph."""
 
     profiling_job: OpenMap | None = None
-    dgd: OpenMap | None = None
+    dgd: EmbeddedObject | None = None
 
 
 class ConfigMapRef(Model):
@@ -122,8 +122,8 @@ class AlphaRequestStatus(Model):
     backend: str | None = None
     observed_generation: Int64 | None = None
     conditions: list[Condition] | None = None
-    profiling_results: Any = None
-    generated_deployment: OpenMap | None = None
+    profiling_results: Annotated[Any, Crd({"type": "string"})] = None
+    generated_deployment: EmbeddedObject | None = None
     deployment: GeneratedStatus | None = None
     phase: str | None = None
     dgd_name: str | None = None
@@ -132,7 +132,7 @@ class AlphaRequestStatus(Model):
 
 
 class DynamoGraphDeploymentRequest(Model):
-    """A request in the older version; `convert.to_v1beta1` brings it to the one the rest of Armature reads."""
+    """A request in the older version."""
 
     api_version: Literal["nvidia.com/v1alpha1"] = "nvidia.com/v1alpha1"
     kind: Literal["DynamoGraphDeploymentRequest"] = "DynamoGraphDeploymentRequest"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int32, Model, OpenMap
+from armature.api.base import Crd, EnvVars, Int32, Model, OpenMap
 from armature.api.checkpoint import CheckpointIdentity, CheckpointMemoryService, SharedMemory
 from armature.api.v1beta1.component import ComponentTopology, EppConfig
 
@@ -43,7 +43,7 @@ class Resources(Model):
 
     requests: ResourceItem | None = None
     limits: ResourceItem | None = None
-    claims: list[OpenMap] | None = None
+    claims: EnvVars | None = None
 
 
 class Autoscaling(Model):
@@ -102,7 +102,7 @@ class PodMetadata(Model):
 class AlphaMultinode(Model):
     """A replica that spans nodes."""
 
-    node_count: Int32 = Field(ge=2)
+    node_count: Annotated[Int32, Crd({"default": 2})] = Field(ge=2)
 
 
 class AlphaScalingAdapter(Model):
@@ -126,7 +126,7 @@ class AlphaFailover(Model):
 
     enabled: bool
     mode: Literal["intraPod", "interPod"] = "intraPod"
-    num_shadows: int = Field(default=1, ge=1, le=1)
+    num_shadows: Int32 = Field(default=1, ge=1, le=1)
 
 
 class FrontendSidecar(Model):
@@ -135,7 +135,7 @@ class FrontendSidecar(Model):
     image: str | None = None
     args: list[str] | None = None
     env_from_secret: str | None = None
-    envs: list[OpenMap] | None = None
+    envs: EnvVars | None = None
 
 
 class Service(Model):
@@ -150,7 +150,7 @@ class Service(Model):
     global_dynamo_namespace: bool | None = None
     resources: Resources | None = None
     autoscaling: Autoscaling | None = None
-    envs: list[OpenMap] | None = None
+    envs: EnvVars | None = None
     env_from_secret: str | None = None
     volume_mounts: list[VolumeMount] | None = None
     ingress: Ingress | None = None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int32, Model, OpenMap, Quantity
+from armature.api.base import Crd, Int32, Model, OpenMap, Quantity, keyed_by
 from armature.api.checkpoint import CONTAINER_NAME_PATTERN, CheckpointIdentity, ContainerName
 from armature.api.v1beta1.dgdr import SEMVER_PATTERN
 
@@ -34,6 +34,7 @@ __all__ = [
 
 ComponentType = Literal["frontend", "worker", "prefill", "decode", "planner", "epp"]
 COMPONENT_NAME_PATTERN = r"^[A-Za-z0-9]([-A-Za-z0-9]*[A-Za-z0-9])?$"
+_SET = Crd({"x-kubernetes-list-type": "set"})
 DOMAIN_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
 
 
@@ -110,21 +111,21 @@ class GpuMemoryService(Model):
 
     mode: Literal["IntraPod", "InterPod"] = "IntraPod"
     device_class_name: str = "gpu.nvidia.com"
-    extra_client_containers: list[ContainerName] | None = None
-    extra_client_pods: list[ExtraClientPod] | None = None
+    extra_client_containers: Annotated[list[ContainerName], _SET] | None = None
+    extra_client_pods: Annotated[list[ExtraClientPod], keyed_by("name")] | None = None
 
 
 class Failover(Model):
     """A shadow engine that takes over."""
 
     mode: Literal["IntraPod", "InterPod"] = "IntraPod"
-    num_shadows: int = Field(default=1, ge=1, le=1)
+    num_shadows: Int32 = Field(default=1, ge=1, le=1)
 
 
 class CheckpointJob(Model):
     """The Job that makes an automatic checkpoint."""
 
-    gms_client_containers: list[ContainerName] | None = None
+    gms_client_containers: Annotated[list[ContainerName], _SET] | None = None
     pod_template: OpenMap | None = None
 
 
@@ -162,7 +163,7 @@ class Component(Model):
     replicas: Int32 = Field(default=1, ge=0)
     min_available: Int32 | None = Field(default=None, ge=1)
     multinode: Multinode | None = None
-    roles: list[ComponentRole] | None = None
+    roles: Annotated[list[ComponentRole], keyed_by("name")] | None = None
     shared_memory_size: Quantity | None = None
     model_ref: ModelRef | None = None
     scaling_adapter: ScalingAdapter | None = None

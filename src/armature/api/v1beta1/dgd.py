@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int32, Int64, Model, OpenMap
+from armature.api.base import Crd, EnvVars, Int32, Int64, Model, Timestamp, keyed_by
 from armature.api.meta import Condition, Metadata
 from armature.api.v1beta1.component import (
     COMPONENT_NAME_PATTERN,
@@ -24,6 +24,7 @@ __all__ = [
     "Framework",
     "GraphExperimental",
     "GraphSpec",
+    "GraphState",
     "GraphStatus",
     "GraphTopology",
     "GroupMember",
@@ -40,6 +41,29 @@ LABEL_KEY_PATTERN = (
     r"^(([a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)(\.[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?)*/)?"
     r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)$"
 )
+
+_PREFIX_RULE = {
+    "rule": "!self.contains('/') || self.split('/')[0].size() <= 253",
+    "message": "labelKey prefix must be 253 characters or less",
+}
+_COMPONENT_RULES = [
+    {
+        "rule": "self.filter(c, has(c.type) && c.type == 'epp').size() <= 1",
+        "message": "at most one component may have type epp",
+    },
+    {
+        "rule": "self.all(c1, !has(c1.name) || self.filter(c2, has(c2.name) && "
+        "c2.name.lowerAscii() == c1.name.lowerAscii()).size() == 1)",
+        "message": "component names must be unique case-insensitively",
+    },
+]
+Components = Annotated[list[Component], keyed_by("name"), Crd({"x-kubernetes-validations": _COMPONENT_RULES})]
+LabelKey = Annotated[
+    str,
+    Field(min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN),
+    Crd({"x-kubernetes-validations": [_PREFIX_RULE]}),
+]
+GraphState = Literal["initializing", "pending", "successful", "failed"]
 
 
 class RestartStrategy(Model):
@@ -67,10 +91,10 @@ class KvTransferPolicy(Model):
     """Keep KV transfers inside a topology domain."""
 
     cluster_topology_name: str | None = Field(default=None, min_length=1)
-    label_key: str | None = Field(default=None, min_length=1, max_length=317, pattern=LABEL_KEY_PATTERN)
+    label_key: LabelKey | None = None
     domain: str = Field(pattern=DOMAIN_PATTERN)
     enforcement: Literal["required", "preferred"] = "required"
-    preferred_weight: float | None = Field(default=None, ge=0, le=1)
+    preferred_weight: Annotated[float, Crd({"format": "float"})] | None = Field(default=None, ge=0, le=1)
 
 
 class GroupMember(Model):
@@ -85,14 +109,16 @@ class ComponentGroup(Model):
     name: str = Field(min_length=1, max_length=63, pattern=COMPONENT_NAME_PATTERN)
     replicas: Int32 = Field(ge=1)
     scaling_adapter: ScalingAdapter | None = None
-    components: list[GroupMember] = Field(min_length=1, max_length=16)
+    components: Annotated[list[GroupMember], keyed_by("name")] = Field(min_length=1, max_length=16)
 
 
 class GraphExperimental(Model):
     """Fields outside the compatibility promise of v1beta1."""
 
     kv_transfer_policy: KvTransferPolicy | None = None
-    component_groups: list[ComponentGroup] | None = Field(default=None, max_length=16)
+    component_groups: Annotated[list[ComponentGroup], keyed_by("name")] | None = Field(
+        default=None, max_length=16
+    )
 
 
 class GraphSpec(Model):
@@ -102,8 +128,8 @@ class GraphSpec(Model):
     labels: dict[str, str] = Field(default_factory=dict)
     priority_class_name: str | None = None
     backend_framework: Framework | None = None
-    env: list[OpenMap] = Field(default_factory=list)
-    components: list[Component] = Field(default_factory=list, max_length=25)
+    env: EnvVars = Field(default_factory=list)
+    components: Components = Field(default_factory=list, max_length=25)
     restart: Restart | None = None
     topology_constraint: GraphTopology | None = None
     provider_override: ProviderOverride | None = None
@@ -143,8 +169,8 @@ class RollingUpdateStatus(Model):
     """Where a rolling update stands."""
 
     phase: Literal["Pending", "InProgress", "Completed", "Failed", ""] | None = None
-    start_time: str | None = None
-    end_time: str | None = None
+    start_time: Timestamp | None = None
+    end_time: Timestamp | None = None
     updated_components: list[str] | None = None
 
 
@@ -159,8 +185,8 @@ class GraphStatus(Model):
     """`status`, written by the operator."""
 
     observed_generation: Int64 | None = None
-    state: Literal["initializing", "pending", "successful", "failed"] = "initializing"
-    conditions: list[Condition] | None = None
+    state: Annotated[GraphState, Crd({}, required=True)] = "initializing"
+    conditions: Annotated[list[Condition], keyed_by("type")] | None = None
     components: dict[str, ComponentStatus] | None = None
     restart: RestartStatus | None = None
     checkpoints: dict[str, CheckpointStatus] | None = None

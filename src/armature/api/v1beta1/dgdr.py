@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from armature.api.base import Int32, Int64, Model, OpenMap
+from armature.api.base import EmbeddedObject, Int32, Int64, IntOrString, Model, OpenMap, Timestamp, keyed_by
 from armature.api.meta import Condition, Metadata
 from armature.api.skus import GpuSku
 
@@ -20,6 +20,7 @@ __all__ = [
     "KvRouter",
     "Mocker",
     "ModelCache",
+    "NumberSource",
     "Overrides",
     "ParetoItem",
     "ProfilingResults",
@@ -36,6 +37,7 @@ __all__ = [
 
 RequestBackend = Literal["auto", "sglang", "trtllm", "vllm"]
 SearchStrategy = Literal["rapid", "thorough"]
+NumberSource = Literal["measured", "calibrated", "silicon", "estimated"]
 SEMVER_PATTERN = r"^(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})\.(0|[1-9][0-9]{0,3})$"
 
 
@@ -105,7 +107,7 @@ class Overrides(Model):
 
     profiling_job: OpenMap | None = None
     trust_remote_code: bool = False
-    dgd: OpenMap | None = None
+    dgd: EmbeddedObject | None = None
 
 
 class KvRouter(Model):
@@ -157,9 +159,25 @@ class RequestSpec(Model):
 
 
 class ParetoItem(Model):
-    """One non-dominated configuration."""
+    """One non-dominated configuration: the keys of DGDR-20, and ours about how far to trust them.
+
+    parallelization: degrees as our tables write them (`2×tp4`), or one degree. throughput: output tokens/s of all GPUs.
+    ttft, itl: ms; their 80 % bands from low to high. source: where the numbers come from.
+    """
 
     config: OpenMap
+    backend: str | None = None
+    parallelization: IntOrString | None = None
+    gpus: Int32 | None = None
+    throughput: float | None = None
+    ttft: float | None = None
+    ttft_low: float | None = None
+    ttft_high: float | None = None
+    itl: float | None = None
+    itl_low: float | None = None
+    itl_high: float | None = None
+    meets_sla: bool | None = None
+    source: NumberSource | None = None
 
 
 class ProfilingResults(Model):
@@ -167,8 +185,8 @@ class ProfilingResults(Model):
 
     pareto: list[ParetoItem] | None = None
     selected_config: OpenMap | None = None
-    start_time: str | None = None
-    completion_time: str | None = None
+    start_time: Timestamp | None = None
+    completion_time: Timestamp | None = None
 
 
 class DeploymentInfo(Model):
@@ -196,7 +214,7 @@ class RequestStatus(Model):
     ) = None
     dgd_name: str | None = None
     profiling_job_name: str | None = None
-    conditions: list[Condition] | None = None
+    conditions: Annotated[list[Condition], keyed_by("type")] | None = None
     profiling_results: ProfilingResults | None = None
     deployment_info: DeploymentInfo | None = None
     observed_generation: Int64 | None = None
