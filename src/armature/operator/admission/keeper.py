@@ -108,10 +108,12 @@ class Keeper:
         """One pass. Raises ApiError where a request failed, or where a Secret that others fill cannot be used."""
         for attempts_left in reversed(range(_ATTEMPTS)):
             try:
-                return await self._pass()
+                await self._pass()
             except Conflict:  # another replica wrote at the same time: see what there is now
                 if not attempts_left:
                     raise
+            else:
+                return
 
     async def _pass(self) -> None:
         trusting = [] if self._settings.mode != "automatic" else await self._trusting()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from armature.api.crds import crd
 from armature.operator.admission.configurations import (
     WebhookOptions,
     configuration_names,
-    conversion,
+    conversion_client,
     mutating,
     validating,
 )
@@ -79,6 +80,7 @@ def test_an_operator_of_one_namespace_is_asked_about_no_other():
 
 
 def test_conversion_asks_the_same_server():
-    webhook = conversion(OPTIONS)["webhook"]
-    assert webhook["conversionReviewVersions"] == ["v1"]
-    assert webhook["clientConfig"]["service"]["path"] == "/convert"
+    path = conversion_client(OPTIONS)["service"]["path"]
+    assert path == "/convert"
+    conversion = crd("DynamoGraphDeployment", conversion_client(OPTIONS))["spec"]["conversion"]
+    assert conversion["webhook"]["clientConfig"]["service"]["name"] == "webhook"

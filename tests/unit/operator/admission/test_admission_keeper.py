@@ -8,13 +8,14 @@ import contextlib
 
 import pytest
 
+from armature.api import crds
 from armature.kube.errors import Forbidden, Unavailable
 from armature.kube.fake import FakeCluster
 from armature.kube.kinds import CRD, MUTATING_WEBHOOKS, SECRET, VALIDATING_WEBHOOKS
 from armature.kube.virtual_time import run_in_virtual_time, virtual_now
 from armature.operator.admission.bundles import OVERLAP
 from armature.operator.admission.certificates import generate, secret_data
-from armature.operator.admission.configurations import WebhookOptions, conversion, mutating, validating
+from armature.operator.admission.configurations import WebhookOptions, conversion_client, mutating, validating
 from armature.operator.admission.keeper import CertificateSettings, Keeper
 
 OPTIONS = WebhookOptions(release="dynamo-operator", service="webhook", namespace="dynamo-system")
@@ -22,7 +23,7 @@ SETTINGS = CertificateSettings(
     service="webhook",
     namespace="dynamo-system",
     configurations=("dynamo-operator-validating", "dynamo-operator-mutating"),
-    crds=("dynamomodels.nvidia.com",),
+    crds=("dynamographdeployments.nvidia.com",),
 )
 NAME, NAMESPACE = SETTINGS.secret, SETTINGS.namespace
 
@@ -46,12 +47,7 @@ async def cluster_with_objects():
     cluster = FakeCluster(now=virtual_now)
     await cluster.create(VALIDATING_WEBHOOKS, validating(OPTIONS))
     await cluster.create(MUTATING_WEBHOOKS, mutating(OPTIONS))
-    crd = {
-        "apiVersion": "apiextensions.k8s.io/v1",
-        "kind": "CustomResourceDefinition",
-        "metadata": {"name": "dynamomodels.nvidia.com"},
-        "spec": {"group": "nvidia.com", "conversion": conversion(OPTIONS)},
-    }
+    crd = crds.crd("DynamoGraphDeployment", conversion_client(OPTIONS))
     await cluster.create(CRD, crd)
     return cluster
 
@@ -65,7 +61,7 @@ async def bundles(cluster):
     ):
         webhooks = (await cluster.get(kind, name))["webhooks"]
         found += [webhook["clientConfig"].get("caBundle", "") for webhook in webhooks]
-    crd = await cluster.get(CRD, "dynamomodels.nvidia.com")
+    crd = await cluster.get(CRD, "dynamographdeployments.nvidia.com")
     found.append(crd["spec"]["conversion"]["webhook"]["clientConfig"].get("caBundle", ""))
     return {base64.b64decode(bundle) for bundle in found}
 

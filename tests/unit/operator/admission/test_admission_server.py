@@ -1,4 +1,4 @@
-"""The admission server over real TLS sockets: readiness, rotation, metrics, logs, latency (WH-06, WH-09, WH-10, OM-04)."""
+"""The admission server over real TLS sockets: readiness, rotation, latency, metrics, logs (WH-06, WH-09, WH-10)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from reviews import REQUEST, obj, review_of
 
-from armature.errors import InvalidInput, Problem
 from armature.kube.fake import FakeCluster
 from armature.kube.kinds import SECRET
 from armature.operator.admission import app as app_module
@@ -42,16 +41,10 @@ def trusting(*pairs):
     return httpx.AsyncClient(verify=context)
 
 
-def echo(review):
-    if "request" not in review:
-        raise InvalidInput("ConversionReview", [Problem("request", "must be a mapping")])
-    return {"converted": review["request"]}
-
-
 class Serving:
     def __init__(self, policy=None):
         self.registry = CollectorRegistry()
-        app = admission_app(policy or Policy(), AdmissionMetrics(self.registry), echo)
+        app = admission_app(policy or Policy(), AdmissionMetrics(self.registry))
         self.server = AdmissionServer(app, port=0, grace_s=5)
 
     @property
@@ -80,9 +73,7 @@ def test_nothing_listens_before_there_is_a_certificate():
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
-        server = AdmissionServer(
-            admission_app(Policy(), AdmissionMetrics(CollectorRegistry()), echo), port=port
-        )
+        server = AdmissionServer(admission_app(Policy(), AdmissionMetrics(CollectorRegistry())), port=port)
         task = asyncio.create_task(server.run())
         await asyncio.sleep(0.05)
         assert not server.ready
@@ -100,7 +91,7 @@ def test_nothing_listens_before_there_is_a_certificate():
 
 def test_a_stop_before_any_certificate_ends_it():
     async def scenario():
-        server = AdmissionServer(admission_app(Policy(), AdmissionMetrics(CollectorRegistry()), echo))
+        server = AdmissionServer(admission_app(Policy(), AdmissionMetrics(CollectorRegistry())))
         task = asyncio.create_task(server.run())
         await asyncio.sleep(0.01)
         server.stop()
@@ -121,8 +112,10 @@ def test_reviews_metrics_and_logs(caplog):
                 assert answer.json()["response"]["allowed"] == (new is SOUND)
             held = SOUND | {"status": {"phase": "Deployed"}}
             await client.post(serving.url + VALIDATE, json=review_of(BAD, held))
-            converted = await client.post(serving.url + "/convert", json={"request": 3})
-            assert converted.json() == {"converted": 3}
+            asked = {"uid": "u-2", "desiredAPIVersion": "nvidia.com/v1alpha1", "objects": [SOUND]}
+            converted = await client.post(serving.url + "/convert", json={"request": asked})
+            [alpha] = converted.json()["response"]["convertedObjects"]
+            assert (alpha["apiVersion"], alpha["spec"]["model"]) == ("nvidia.com/v1alpha1", "m/m")
         about = {"resource_type": REQUEST, "operation": "CREATE"}
         assert serving.value("duration_seconds_count", **about) == 2
         assert serving.value("requests_total", **about, result="allowed") == 1
@@ -153,7 +146,7 @@ def test_reviews_metrics_and_logs(caplog):
         (VALIDATE, b"\xff", 400, "body: is no JSON"),
         (VALIDATE, b"{}", 400, "kind: must be AdmissionReview"),
         (VALIDATE, b" " * (17 * 2**20), 400, "is larger than 16 MiB"),
-        ("/convert", b"{}", 400, "request: must be a mapping"),
+        ("/convert", b"{}", 400, "not a ConversionReview"),
         ("/validate-nothing", b"{}", 404, "Not Found"),
     ],
 )
@@ -271,7 +264,6 @@ def test_admission_as_a_whole_makes_its_certificate_and_serves():
             cluster,
             settings,
             Policy(),
-            echo,
             registry=CollectorRegistry(),
             now=lambda: datetime.now(UTC),
             port=0,
