@@ -76,8 +76,10 @@ def _request_problems(request: v1alpha1.DynamoGraphDeploymentRequest) -> list[Pr
         sizes.get("maxNumGpusPerEngine", ("", None)),
     )
     if isinstance(low, int) and isinstance(high, int) and low > high:
-        rule = f"invalid GPU range: smaller than minNumGpusPerEngine ({low})"
-        return [Problem(f"spec.profilingConfig.config.hardware.{key}", rule, "swap the two", high)]
+        rule = (
+            f"invalid GPU range: minNumGpusPerEngine ({low}) cannot be greater than maxNumGpusPerEngine ({high})"
+        )
+        return [Problem(f"spec.profilingConfig.config.hardware.{key}", rule, "swap the two")]
     return []
 
 

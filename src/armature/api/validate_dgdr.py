@@ -40,8 +40,8 @@ def request_problems(request: v1beta1.DynamoGraphDeploymentRequest) -> list[Prob
             Problem("spec.model", "must be a model's name", "such as Qwen/Qwen3-0.6B", spec.model)
         )
     if spec.search_strategy == "thorough" and spec.backend == "auto":  # VAL-01
-        rule = 'thorough is incompatible with spec.backend "auto"'
-        mend = "set spec.backend to sglang, trtllm or vllm, or spec.searchStrategy to rapid"
+        rule = 'is incompatible with spec.backend "auto"'  # this and the mend: the field's own words
+        mend = "set spec.backend to a specific backend (sglang, trtllm, or vllm)"
         problems.append(Problem("spec.searchStrategy", rule, mend, spec.search_strategy))
     problems += _sla_problems(spec.sla)
     problems += _workload_problems(spec.workload)

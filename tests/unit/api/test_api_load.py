@@ -144,8 +144,8 @@ spec:
         "spec.sla.itl: must be a number (got 'fast')",
         "metadata.name: is not a DNS-1123 name: lowercase letters, digits and dashes, from letter or digit to "
         "letter or digit (got 'My_Request'); write my-request",
-        "spec.searchStrategy: thorough is incompatible with spec.backend \"auto\" (got 'thorough'); set "
-        "spec.backend to sglang, trtllm or vllm, or spec.searchStrategy to rapid",
+        "spec.searchStrategy: is incompatible with spec.backend \"auto\" (got 'thorough'); set "
+        "spec.backend to a specific backend (sglang, trtllm, or vllm)",
         "spec.sla.e2eLatency: must be greater than 0 ms (got -5.0)",
         "spec.workload.osl: must be between 1 and 1048576 tokens (got 0); write the tokens of one typical request",
         "spec.hardware.totalGpus: must be at least 1 (got 0)",

@@ -17,20 +17,19 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from armature.api import convert_review
 from armature.errors import InvalidInput, Problem
 from armature.operator.admission.kinds import ADMITTED, CONVERT_PATH, mutate_paths, validate_paths
 from armature.operator.admission.metrics import AdmissionMetrics
 from armature.operator.admission.policy import Policy
 from armature.operator.admission.review import Answered, Verb, answer
 
-__all__ = ["Convert", "admission_app"]
+__all__ = ["admission_app"]
 
 _log = logging.getLogger(__name__)
 _MAX_BYTES = 16 * 2**20
 """An object is at most 1.5 MiB in etcd; a review holds two, a conversion a list of them."""
 
-Convert = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""ConversionReview in and out (`armature.api.convert_review`). Raises InvalidInput where it is none."""
 Endpoint = Callable[[Request], Awaitable[Response]]
 
 
@@ -60,9 +59,15 @@ def admission_app(
 
     async def converting(request: Request) -> Response:
         try:
-            return _json(convert(_decoded(await _body(request))))
-        except (InvalidInput, RecursionError) as error:
+            converted = convert_review(_decoded(await _body(request)))
+        except InvalidInput as error:
             return _refused(request, error)
+        response = converted["response"]
+        if not response["uid"]:  # it was no ConversionReview
+            return _refused(
+                request, InvalidInput("request", [Problem("body", response["result"]["message"])])
+            )
+        return _json(converted)
 
     routes = [Route(CONVERT_PATH, converting, methods=["POST"])]
     for verb, path, kind in _reviewed_paths():
@@ -122,10 +127,9 @@ def _json(value: Any) -> Response:
     return Response(msgspec.json.encode(value), media_type="application/json")
 
 
-def _refused(request: Request, error: Exception) -> Response:
-    text = str(error) if isinstance(error, InvalidInput) else "request: nested too deeply to be read"
-    _log.warning("%s: %s", request.url.path, text)
-    return PlainTextResponse(text, status_code=400)
+def _refused(request: Request, error: InvalidInput) -> Response:
+    _log.warning("%s: %s", request.url.path, error)
+    return PlainTextResponse(str(error), status_code=400)
 
 
 def _tell(answered: Answered) -> None:

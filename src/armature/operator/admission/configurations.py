@@ -1,4 +1,4 @@
-"""The objects that make the API server ask: webhook configurations, and the conversion stanza of a CRD (WH-04, WH-11).
+"""The objects that make the API server ask: webhook configurations, and where CRDs are converted (WH-04, WH-11).
 
 One webhook per kind, with both versions in its rules, so that each object is judged in the version that the user
 wrote. DELETE is not asked about: deleting must work with no operator there, and so must the removal of a finalizer,
@@ -20,7 +20,7 @@ from armature.operator.admission.kinds import (
     validate_paths,
 )
 
-__all__ = ["WebhookOptions", "configuration_names", "conversion", "mutating", "validating"]
+__all__ = ["WebhookOptions", "configuration_names", "conversion_client", "mutating", "validating"]
 
 Object = dict[str, Any]
 
@@ -74,15 +74,9 @@ def mutating(options: WebhookOptions) -> Object:
     return _configuration("MutatingWebhookConfiguration", name, webhooks, options)
 
 
-def conversion(options: WebhookOptions) -> Object:
-    """`spec.conversion` of a CRD whose versions differ."""
-    return {
-        "strategy": "Webhook",
-        "webhook": {
-            "conversionReviewVersions": ["v1"],
-            "clientConfig": _client_config(CONVERT_PATH, options),
-        },
-    }
+def conversion_client(options: WebhookOptions) -> Object:
+    """Where CRDs have their objects converted: the `client_config` of `api.crds.crd`."""
+    return _client_config(CONVERT_PATH, options)
 
 
 def _configuration(kind: str, name: str, webhooks: list[Object], options: WebhookOptions) -> Object:

@@ -122,8 +122,7 @@ def _adapted(component: Mapping[str, Any], version: str) -> bool:
 
 
 def _multinode(component: Mapping[str, Any]) -> bool:
-    nodes = at(component, "multinode", "nodeCount")
-    return isinstance(component.get("multinode"), Mapping) and nodes != 1
+    return isinstance(component.get("multinode"), Mapping)
 
 
 def _framework_problems(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[Problem]:

@@ -65,6 +65,10 @@ def _of_api(obj: Mapping[str, Any], write: Write) -> tuple[list[Problem], list[s
     prefix = mapping_at(obj, "metadata").get("generateName")
     if not metadata.get("name") and isinstance(prefix, str):
         metadata["name"] = f"{prefix}xxxxx"  # as long as the name that it is given, and as well formed
+    if write.old:
+        metadata["uid"] = (
+            "-"  # by which `api` knows an object that has been created; on CREATE it has one as well
+        )
     seen = {**{key: value for key, value in obj.items() if key != "status"}, "metadata": metadata}
     if class_of(seen)[1]:
         return [], []  # a kind that `api` has no rules for

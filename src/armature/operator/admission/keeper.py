@@ -106,6 +106,16 @@ class Keeper:
 
     async def keep(self) -> None:
         """One pass. Raises ApiError where a request failed, or where a Secret that others fill cannot be used."""
+        for attempts_left in reversed(range(_ATTEMPTS)):
+            try:
+                await self._pass()
+            except Conflict:  # another replica wrote at the same time: see what there is now
+                if not attempts_left:
+                    raise
+            else:
+                return
+
+    async def _pass(self) -> None:
         trusting = [] if self._settings.mode != "automatic" else await self._trusting()
         verdict = await self._verdict()
         pair, since = verdict.pair, verdict.since

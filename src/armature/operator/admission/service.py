@@ -9,7 +9,7 @@ from datetime import datetime
 from prometheus_client import CollectorRegistry
 
 from armature.kube.client import Client
-from armature.operator.admission.app import Convert, admission_app
+from armature.operator.admission.app import admission_app
 from armature.operator.admission.keeper import CertificateSettings, Keeper
 from armature.operator.admission.metrics import AdmissionMetrics
 from armature.operator.admission.policy import Policy
@@ -28,14 +28,13 @@ class Admission:
         client: Client,
         certificates: CertificateSettings,
         policy: Policy,
-        convert: Convert,
         *,
         registry: CollectorRegistry,
         now: Callable[[], datetime],
         host: str = "127.0.0.1",
         port: int = DEFAULT_PORT,
     ) -> None:
-        app = admission_app(policy, AdmissionMetrics(registry), convert)
+        app = admission_app(policy, AdmissionMetrics(registry))
         self.server = AdmissionServer(app, host=host, port=port)
         self.keeper = Keeper(client, certificates, self.server.install, now)
 
