@@ -188,6 +188,26 @@ def add(
         print(node)
 
 
+@nodes.command("add-process")
+def add_process(
+    node: Annotated[str, typer.Argument(metavar="NODE", help="Its name.")],
+    cpu: Annotated[str, typer.Option(help="CPUs it offers.")] = "16",
+    memory: Annotated[str, typer.Option(help="Memory it offers.")] = "64Gi",
+    gpus: Annotated[
+        int, typer.Option(min=0, help="nvidia.com/gpu it offers; nothing stands behind them.")
+    ] = 0,
+    label: Annotated[list[str] | None, typer.Option(metavar="KEY=VALUE", help="One more label.")] = None,
+    name: Name = "default",
+    directory: Dir = None,
+) -> None:
+    """Add a node that runs pods of Armature's own image as real processes."""
+    from armature_testbed.process_node.add import add_process_node
+
+    testbed = Testbed.attach(_directory(name, directory))
+    add_process_node(testbed, node, cpu=cpu, memory=memory, gpus=gpus, labels=label or ())
+    print(node)
+
+
 @nodes.command("remove")
 def remove(
     names: Annotated[list[str], typer.Argument(metavar="NODE...")],
