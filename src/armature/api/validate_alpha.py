@@ -76,9 +76,7 @@ def _request_problems(request: v1alpha1.DynamoGraphDeploymentRequest) -> list[Pr
         sizes.get("maxNumGpusPerEngine", ("", None)),
     )
     if isinstance(low, int) and isinstance(high, int) and low > high:
-        rule = (
-            f"invalid GPU range: minNumGpusPerEngine ({low}) cannot be greater than maxNumGpusPerEngine ({high})"
-        )
+        rule = f"invalid GPU range: minNumGpusPerEngine ({low}) cannot be greater than maxNumGpusPerEngine ({high})"
         return [Problem(f"spec.profilingConfig.config.hardware.{key}", rule, "swap the two")]
     return []
 

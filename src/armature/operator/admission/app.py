@@ -36,7 +36,6 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 def admission_app(
     policy: Policy,
     metrics: AdmissionMetrics,
-    convert: Convert,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Starlette:
     """clock: seconds, for durations."""
