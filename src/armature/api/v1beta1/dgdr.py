@@ -162,10 +162,13 @@ class ParetoItem(Model):
     """One non-dominated configuration: the keys of DGDR-20, and ours about how far to trust them.
 
     parallelization: degrees as our tables write them (`2×tp4`), or one degree. throughput: output tokens/s of all GPUs.
-    ttft, itl: ms; their 80 % bands from low to high. source: where the numbers come from.
+    ttft, itl: ms; their 80 % bands from low to high. source: where the numbers come from. point, id: its number on the
+    front and its name in the plan, by either of which it can be selected (REQ-16).
     """
 
     config: OpenMap
+    point: Int32 | None = None
+    id: str | None = None
     backend: str | None = None
     parallelization: IntOrString | None = None
     gpus: Int32 | None = None

@@ -145,7 +145,17 @@ def _pareto_item(number: int, candidate: Candidate) -> dict[str, Any]:
     """One point of the front under the keys of the proposal (DGDR-20), with its band and where it comes from."""
     from armature.report.words import ASCII, layout
 
+    workers = [
+        {
+            "role": group.role,
+            "sku": group.sku,
+            "replicas": group.replicas,
+            "parallelism": group.parallelism.label,
+        }
+        for group in candidate.groups
+    ]
     return {
+        "config": {"mode": candidate.mode, "workers": workers},
         "point": number,
         "id": candidate.id,
         "backend": candidate.backend,

@@ -73,7 +73,7 @@ def _pending(seen: Observed, inline: bool) -> Pass:
     draft.fields["profilingResults"] = {"startTime": seen.now}
     if inline:
         draft.conditions.set("Profiling", "False", "Initializing", f"{texts.INLINE}{found}")
-        return draft.done("Profiling", profile=True)
+        return draft.done("Profiling", profile=True, patch=hardware_fields(seen))
     draft.fields["profilingJobName"] = job_name(seen.name)
     draft.conditions.set("Profiling", "False", "Initializing", f"{texts.DISCOVERING}{found}")
     events = [Event("Normal", "ProfilingJobCreated", texts.JOB_CREATED), *_image_event(seen)]
