@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -112,7 +113,7 @@ def _start(
     state = running_state(layout.directory)
     if state is None or state.ready_s is None:
         raise StartFailed(
-            "The testbed did not start: its supervisor ended.\n"
+            f"The testbed did not start: its supervisor ended with status {process.wait()}.\n"
             + layout.log("supervisor").read_text()[-2000:],
             "Without root it needs user namespaces: `unshare --user --net true` must work.",
         )
@@ -136,8 +137,10 @@ def _clean(layout: Layout) -> None:
 
 def _empty_namespace(directory: Path, state: State) -> bool:
     """Kills what outlived the supervisor. A namespace's number may be given anew once it is gone, so it is taken for
-    ours only while a process in it bears our mark."""
+    ours only when a process in it bears our mark, and held while the killing goes on."""
     for pid in namespace.processes_in(state.namespace):
-        if namespace.environment_of(pid, VARIABLE) == str(directory):
-            return namespace.kill_all(state.namespace)
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/ns/net", "rb") as held:
+            number = os.fstat(held.fileno()).st_ino
+            if number == state.namespace and namespace.environment_of(pid, VARIABLE) == str(directory):
+                return namespace.kill_all(number)
     return True

@@ -152,10 +152,10 @@ def main(argv: list[str] | None = None) -> int:
     layout = Layout(args.directory)
     supervisor = Supervisor(layout, msgspec.json.decode(layout.launch.read_bytes(), type=Launch))
 
-    def told(_number: int, _frame: object) -> None:
+    def told(number: int, _frame: object) -> None:
         first, supervisor.stopping = not supervisor.stopping, True
         if first and supervisor.state.ready_s is None:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt(signal.Signals(number).name)
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, told)
@@ -167,7 +167,8 @@ def main(argv: list[str] | None = None) -> int:
         _tell({"stage": "ready", "seconds": supervisor.state.ready_s})
         _let_go_of_output()
         supervisor.serve()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupted:
+        _tell({"error": f"it was told to stop ({interrupted})"})
         return 1
     except (ArmatureError, OSError, subprocess.CalledProcessError) as error:
         _tell({"error": str(error)})
