@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-__all__ = ["LOG_BYTES", "CappedLog", "follow", "tail"]
+__all__ = ["LOG_BYTES", "CappedLog", "follow", "new_bytes", "tail"]
 
 LOG_BYTES = 8 * 1024 * 1024
 """Size at which a log is moved to `NAME.log.1` (replacing an older one) and begun anew."""
@@ -75,7 +75,7 @@ def follow(
     while True:
         done = until()
         for name, path in paths.items():
-            data, offsets[name] = _new_bytes(path, offsets[name])
+            data, offsets[name] = new_bytes(path, offsets[name])
             *complete, rests[name] = (rests[name] + data).split(b"\n")
             for whole in complete:
                 yield name, whole.decode("utf-8", "replace")
@@ -84,7 +84,8 @@ def follow(
         sleep(every_s)
 
 
-def _new_bytes(path: Path, offset: int) -> tuple[bytes, int]:
+def new_bytes(path: Path, offset: int) -> tuple[bytes, int]:
+    """What a file has after an offset, and the offset after that; a shorter one is read from its start."""
     try:
         with path.open("rb") as file:
             size = file.seek(0, 2)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from armature.local.logs import CappedLog
+from armature.local.logs import CappedLog, new_bytes
 
 __all__ = ["ContainerLog", "LogAsk", "last_words", "log_lines", "read_log"]
 
@@ -95,7 +95,7 @@ async def read_log(path: Path, ask: LogAsk, ended: Callable[[], bool]) -> AsyncI
         if over or left <= 0:
             return
         over = ended()  # before the look, so that nothing written until then is missed
-        new, size = await asyncio.to_thread(_new_bytes, path, size)
+        new, size = await asyncio.to_thread(new_bytes, path, size)
         at = (rest + new).rfind(b"\n") + 1
         whole, rest = (rest + new)[:at], (rest + new)[at:]
         text = b"".join(_text(entry, timestamps=ask.timestamps) for entry in _entries(whole))
@@ -106,17 +106,6 @@ async def read_log(path: Path, ask: LogAsk, ended: Callable[[], bool]) -> AsyncI
 def _entries(data: bytes) -> list[bytes]:
     """Whole lines; a carriage return within one is part of it."""
     return [line + b"\n" for line in data.split(b"\n")[:-1]]
-
-
-def _new_bytes(path: Path, offset: int) -> tuple[bytes, int]:
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            file.seek(offset if offset <= size else 0)
-            data = file.read()
-            return data, file.tell()
-    except OSError:
-        return b"", 0
 
 
 def _entry(stamp: bytes, stream: str, tag: bytes, line: bytes) -> bytes:
