@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import httpx
@@ -15,8 +15,9 @@ import httpx
 from armature.hardware.discover_dcgm import EXPORTER_LABELS, NodeGpus, node_gpus, with_exported
 from armature.hardware.discover_nodes import inventory_from_nodes
 from armature.hardware.inventory import Inventory
-from armature.kube.client import Client, Selector
-from armature.kube.kinds import NODE, POD
+from armature.kube.client import Client
+from armature.kube.kinds import NODE, POD, Object
+from armature.kube.selectors import labels_match
 
 __all__ = ["Discovery", "Fetch", "fetch_page"]
 
@@ -51,21 +52,22 @@ class Discovery:
     async def _look(self) -> Inventory:
         nodes = (await self._client.list(NODE)).items
         pods = (await self._client.list(POD)).items
-        exported = await self._exported()
+        exported = await self._exported(pods)
         seen: list[dict[str, Any]] = [
             with_exported(node, exported[name]) if (name := node["metadata"]["name"]) in exported else node
             for node in nodes
         ]
         return inventory_from_nodes(seen, pods)
 
-    async def _exported(self) -> dict[str, NodeGpus]:
+    async def _exported(self, pods: Sequence[Object]) -> dict[str, NodeGpus]:
         """What exporters say, by node; one that does not answer is left out, and the labels stand."""
         exporters: dict[str, str] = {}
-        for labels in EXPORTER_LABELS:
-            for pod in (await self._client.list(POD, Selector(labels=labels))).items:
-                status = pod.get("status") or {}
-                if status.get("phase") == "Running" and status.get("podIP"):
-                    exporters[pod["spec"]["nodeName"]] = status["podIP"]
+        for pod in pods:
+            status, labels = pod.get("status") or {}, pod["metadata"].get("labels")
+            if not any(labels_match(selector, labels) for selector in EXPORTER_LABELS):
+                continue
+            if status.get("phase") == "Running" and status.get("podIP"):
+                exporters[pod["spec"]["nodeName"]] = status["podIP"]
         pages = await asyncio.gather(*(self._page(node, ip) for node, ip in exporters.items()))
         return {node: page for node, page in zip(exporters, pages, strict=True) if page is not None}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from armature.graph.names import with_suffix
@@ -19,6 +20,7 @@ __all__ = [
     "SELECTED_POINT",
     "job_name",
     "output_name",
+    "owner_of",
     "profiler_labels",
     "profiler_role_name",
     "request_labels",
@@ -57,14 +59,26 @@ def profiler_role_name(request: str) -> str:
     return f"dgdr-profiling-{request}"
 
 
-def request_labels(request: dict[str, Any]) -> dict[str, str]:
+def request_labels(request: Mapping[str, Any]) -> dict[str, str]:
     """What every object that a request leads to carries (LIFE-11, LIFE-12)."""
     metadata = request["metadata"]
     return {REQUEST_NAME: metadata["name"], REQUEST_NAMESPACE: metadata["namespace"], MANAGED_BY: OPERATOR}
 
 
-def profiler_labels(request: dict[str, Any]) -> dict[str, str]:
+def profiler_labels(request: Mapping[str, Any]) -> dict[str, str]:
     """Labels of the Job and its pods: all the families that the field's tools select by (C-56, LIFE-13)."""
     name = request["metadata"]["name"]
     families = {"app": "dynamo-profiler", "dgdr": name, "nvidia.com/dgdr-name": name}
     return request_labels(request) | families
+
+
+def owner_of(obj: Mapping[str, Any]) -> dict[str, Any]:
+    """The reference by which what belongs to an object goes when it goes."""
+    metadata = obj["metadata"]
+    whose = {
+        "apiVersion": obj["apiVersion"],
+        "kind": obj["kind"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+    }
+    return whose | {"controller": True, "blockOwnerDeletion": True}

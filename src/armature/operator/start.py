@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import signal
 import socket
 from datetime import UTC, datetime
 
@@ -21,6 +20,7 @@ from armature.operator.runtime.controller import Controller
 from armature.operator.runtime.manager import Address, Manager
 from armature.operator.runtime.metrics import ReconcileMetrics
 from armature.operator.settings import Settings
+from armature.serving.process import on_stop_signals
 
 __all__ = ["LEASE_NAME", "run_operator"]
 
@@ -63,9 +63,7 @@ async def run_operator(
     )
     manager.add(controller)
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    on_stop_signals(stop.set)
     try:
         await manager.run(stop)
     finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from armature.errors import ArmatureError
 from armature.hardware.inventory import Inventory
 from armature.search.profile import Candidate, Profile
 
@@ -15,7 +16,16 @@ if TYPE_CHECKING:
     from armature.graph.build import Graph
     from armature.perf.estimate import Estimator
 
-__all__ = ["MOST_POINTS", "Answer", "Failure", "Outcome", "Running", "another_point", "answer_of"]
+__all__ = [
+    "MOST_POINTS",
+    "Answer",
+    "Failure",
+    "Outcome",
+    "Running",
+    "another_point",
+    "answer_of",
+    "in_one_line",
+]
 
 MOST_POINTS = 50
 """Pareto points in the status at most, so that an object stays small for every watcher."""
@@ -44,9 +54,13 @@ class Answer(msgspec.Struct, frozen=True):
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """Profiling came to nothing; message: why, fit for a user."""
+    """Profiling came to nothing; message: why, fit for a user, in one line."""
 
     message: str
+
+    @classmethod
+    def of(cls, error: ArmatureError) -> Failure:
+        return cls(in_one_line(str(error)))
 
 
 class Running(msgspec.Struct, frozen=True):
@@ -101,6 +115,11 @@ def answer_of(
         graph = build(profile, searched.request)
         require(graph, profile)
     return _answer(profile, graph)
+
+
+def in_one_line(text: str) -> str:
+    """As a condition or a file's value has it."""
+    return " ".join(text.split())
 
 
 def another_point(profile: bytes, point: str) -> Answer:

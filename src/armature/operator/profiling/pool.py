@@ -48,14 +48,10 @@ class Pool:
             return Failure("the process that planned it died; it may have run out of memory")
         return Failure(f"{type(error).__name__}: {error} (a bug in Armature)")
 
-    def answer(self, work: Work, request: Mapping[str, Any], found: Inventory | None) -> None:
-        """Begins to answer a request, unless that is under way."""
-        self._give(work, _answer, dict(request), found)
-
-    def another_point(
-        self, work: Work, request: Mapping[str, Any], found: Inventory | None, point: str
+    def answer(
+        self, work: Work, request: Mapping[str, Any], found: Inventory | None, point: str | None = None
     ) -> None:
-        """Begins to answer a request with another point of its plan."""
+        """Begins to answer a request, unless that is under way. point: another one of its plan than the pick."""
         self._give(work, _answer, dict(request), found, point)
 
     def point_of(self, work: Work, profile: bytes, point: str) -> None:
@@ -106,18 +102,18 @@ def _estimator() -> Estimator:
     return _source
 
 
-def _answer(request: dict[str, Any], found: Inventory | None, point: str | None = None) -> Answer | Failure:
+def _answer(request: dict[str, Any], found: Inventory | None, point: str | None) -> Answer | Failure:
     try:
         return answer_of(request, found=found, point=point, estimator=_estimator())
     except ArmatureError as error:
-        return Failure(" ".join(str(error).split()))
+        return Failure.of(error)
 
 
 def _point(profile: bytes, point: str) -> Answer | Failure:
     try:
         return another_point(profile, point)
     except ArmatureError as error:
-        return Failure(" ".join(str(error).split()))
+        return Failure.of(error)
 
 
 def _end_with_parent() -> None:

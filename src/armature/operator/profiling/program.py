@@ -13,7 +13,7 @@ from typing import Any
 
 from armature.errors import ArmatureError
 from armature.hardware.inventory import Inventory
-from armature.operator.profiling.answer import answer_of
+from armature.operator.profiling.answer import Failure, answer_of
 from armature.operator.profiling.report import Data, answered, failed_with, told
 
 __all__ = ["Writer", "into_directory", "profile"]
@@ -42,7 +42,7 @@ def profile(
     try:
         answer = answer_of(request, found=found, model_cache=model_cache, trace=trace, tell=tell)
     except ArmatureError as error:
-        _write(writers, failed_with(step, " ".join(str(error).split())))
+        _write(writers, failed_with(step, Failure.of(error)))
         return False
     _write(writers, answered(answer))
     return True

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
+from msgspec import structs
 
 from armature.operator.profiling.answer import Answer, Failure, Outcome, Running
 
@@ -30,34 +31,20 @@ _ANSWER, _PROFILE = "answer.json", "profile.json.gz"
 Data = dict[str, Any]
 
 
-class _Said(msgspec.Struct):
-    """An answer without what is written beside it."""
-
-    point: str
-    pareto: list[dict[str, Any]]
-    missed: list[str]
-    would_meet: list[str]
-    targets: int
-    at_risk: bool
-    notes: list[str]
-    graph: dict[str, Any]
-    extras: list[dict[str, Any]]
-
-
 def told(step: str) -> Data:
     """A ConfigMap's `data` and `binaryData` while profiling is at a sub-phase."""
     return {"data": {"phase": step, "message": MESSAGES[step], "profiler_status": "running"}}
 
 
-def failed_with(step: str, message: str) -> Data:
-    data = {"phase": step, "message": MESSAGES[step], "profiler_status": "failed", "profiler_error": message}
-    return {"data": data}
+def failed_with(step: str, failure: Failure) -> Data:
+    error = {"profiler_status": "failed", "profiler_error": failure.message}
+    return {"data": told(step)["data"] | error}
 
 
 def answered(answer: Answer) -> Data:
     from armature.api.write import to_yaml_documents
 
-    said = msgspec.convert(msgspec.structs.asdict(answer), _Said)
+    said = structs.replace(answer, profile=b"")  # which goes beside it
     data = told("Done")["data"] | {
         "profiler_status": "success",
         "final_config.yaml": to_yaml_documents([*answer.extras, answer.graph]),
@@ -80,8 +67,8 @@ def outcome_of(config_map: Mapping[str, Any] | None) -> Outcome | None:
 
 def _answer(data: Mapping[str, str], binary: Mapping[str, str]) -> Answer | Failure:
     try:
-        said = msgspec.json.decode(data[_ANSWER], type=_Said)
+        said = msgspec.json.decode(data[_ANSWER], type=Answer)
         profile = gzip.decompress(base64.b64decode(binary[_PROFILE], validate=True))
     except (KeyError, ValueError, OSError, EOFError, msgspec.MsgspecError) as error:
         return Failure(f"its result cannot be read ({type(error).__name__}: {error})")
-    return Answer(**msgspec.structs.asdict(said), profile=profile)
+    return structs.replace(said, profile=profile)

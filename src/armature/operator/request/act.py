@@ -6,7 +6,6 @@ making it again finds it; a leftover of an earlier request of the same name is r
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,18 +13,12 @@ import yaml
 
 from armature.hardware.inventory import Inventory
 from armature.kube.client import Client
-from armature.kube.errors import (
-    AlreadyExists,
-    BadRequest,
-    Forbidden,
-    Invalid,
-    NotFound,
-    Unavailable,
-)
+from armature.kube.errors import AlreadyExists, ApiError, NotFound, Unavailable
 from armature.kube.events import Recorder
 from armature.kube.kinds import CONFIG_MAP, DGD, DGDR, Kind, Object, kind_of, name_of, namespace_of, uid_of
+from armature.kube.merge import merge_patch
 from armature.kube.reflector import Reflector
-from armature.operator.names import ADDITIONAL_RESOURCES
+from armature.operator.names import ADDITIONAL_RESOURCES, owner_of
 from armature.operator.profiling.pool import Pool
 from armature.operator.request.deploying import rejected
 from armature.operator.request.job import profiling_objects
@@ -52,7 +45,7 @@ class Hands:
 
     async def do(self, seen: Observed, found: Pass) -> None:
         """Raises ApiError; the pass is then made again from the start."""
-        desired = _patched(seen.request, found.patch)
+        desired = merge_patch(seen.request, found.patch)
         if found.profile:
             await self._profile(seen, desired)
         if found.deploy:
@@ -112,22 +105,16 @@ class Hands:
             there = await self._client.get(DGD, name_of(graph), namespace_of(graph))
             if there["metadata"].get("deletionTimestamp") and is_own_graph(there, seen.request):
                 raise Leftover(f"{name_of(graph)} is still being deleted", retry_after_s=1.0) from None
-        except (BadRequest, Forbidden, Invalid) as error:
+        except ApiError as error:
+            if not error.lasting:
+                raise
             return rejected(seen, error.message)
         return found
 
     async def _adopt(self, request: Object, graph: Object) -> None:
         """The ConfigMaps that the graph mounts go when it goes, not when the request does."""
-        owner = {
-            "apiVersion": graph["apiVersion"],
-            "kind": graph["kind"],
-            "name": name_of(graph),
-            "uid": uid_of(graph),
-            "controller": True,
-            "blockOwnerDeletion": True,
-        }
+        patch = {"metadata": {"ownerReferences": [owner_of(graph)]}}
         for extra in _extras(request):
-            patch = {"metadata": {"ownerReferences": [owner]}}
             try:
                 await self._client.patch(CONFIG_MAP, name_of(extra), namespace_of(extra), patch)
             except NotFound:
@@ -142,23 +129,6 @@ class Hands:
         if generation != observed["metadata"].get("generation"):
             seen["observedGeneration"] = generation
         await write(self._client, DGDR, current, current | {"status": seen}, absorb=self._requests.absorb)
-
-
-def _patched(request: Object, patch: Mapping[str, Any]) -> Object:
-    """The request with a merge patch of its metadata and spec; an annotation of None goes."""
-    patched = copy.deepcopy(request)
-
-    def merge(target: dict[str, Any], changes: Mapping[str, Any]) -> None:
-        for key, value in changes.items():
-            if isinstance(value, Mapping):
-                merge(target.setdefault(key, {}), value)
-            elif value is None:
-                target.pop(key, None)
-            else:
-                target[key] = value
-
-    merge(patched, patch)
-    return patched
 
 
 def _extras(request: Object) -> list[Object]:

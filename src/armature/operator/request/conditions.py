@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any
+
+from armature.operator.runtime.conditions import ConditionStatus, condition_of, set_condition
 
 __all__ = ["Conditions", "aggregate"]
 
@@ -15,7 +18,7 @@ _CAUSES = (
     ("DeploymentReady", "Deployment failed: "),
 )
 # phase -> status, reason and message of `Succeeded` (dynamo-operator reference §2)
-_BY_PHASE = {
+_BY_PHASE: Mapping[str, tuple[ConditionStatus, str, str]] = {
     "Pending": ("False", "Pending", "DGDR is pending"),
     "Profiling": ("False", "Profiling", "Profiling is in progress"),
     "Ready": ("True", "SpecGenerated", "Profiling complete, spec available"),
@@ -27,37 +30,33 @@ _BY_PHASE = {
 class Conditions:
     """The conditions of a status while a pass changes them; a condition keeps its time until its status changes."""
 
-    def __init__(self, before: Sequence[Mapping[str, Any]], generation: int, now: str) -> None:
-        self._before = {condition["type"]: dict(condition) for condition in before}
+    def __init__(self, before: Sequence[Mapping[str, Any]], generation: int, now: datetime) -> None:
+        self._held: Sequence[Mapping[str, Any]] = before
         self._generation, self._now = generation, now
 
-    def set(self, type: str, status: str, reason: str, message: str) -> bool:
+    def set(self, type: str, status: ConditionStatus, reason: str, message: str) -> bool:
         """Whether it says something new, so that what goes with it is told once."""
-        old = self._before.get(type) or {}
-        since = old.get("lastTransitionTime") if old.get("status") == status else None
-        self._before[type] = {
-            "type": type,
-            "status": status,
-            "reason": reason,
-            "message": message,
-            "lastTransitionTime": since or self._now,
-            "observedGeneration": self._generation,
-        }
-        return (old.get("reason"), old.get("message")) != (reason, message)
+        old = self.get(type)
+        self._held = set_condition(
+            self._held, type, status, reason, message, observed_generation=self._generation, now=self._now
+        )
+        new = self.get(type)
+        return (old.get("reason"), old.get("message")) != (new["reason"], new["message"])
 
     def get(self, type: str) -> Mapping[str, Any]:
-        return self._before.get(type, {})
+        return condition_of(self._held, type) or {}
 
     def since(self, type: str) -> str:
         """When the condition took its status; of two changes to the same words it tells which one is meant."""
         return str(self.get(type).get("lastTransitionTime") or "")
 
     def all(self) -> list[dict[str, Any]]:
-        known = [self._before[type] for type in _ORDER if type in self._before]
-        return known + [condition for type, condition in self._before.items() if type not in _ORDER]
+        """Those of the field first, in its order."""
+        place = {type: number for number, type in enumerate(_ORDER)}
+        return sorted(map(dict, self._held), key=lambda condition: place.get(condition["type"], len(place)))
 
 
-def aggregate(phase: str, conditions: Conditions) -> tuple[str, str, str]:
+def aggregate(phase: str, conditions: Conditions) -> tuple[ConditionStatus, str, str]:
     """Status, reason and message of `Succeeded` in a phase; of a failure the first condition that says why."""
     if phase != "Failed":
         return _BY_PHASE.get(phase, ("False", "Unknown", "Unknown phase"))

@@ -14,7 +14,7 @@ from armature.kube.kinds import CONFIG_MAP, DGD, JOB, PVC, Kind, Object, name_of
 from armature.kube.store import Key, Store
 from armature.operator.discovery import Discovery
 from armature.operator.names import SELECTED_POINT, output_name
-from armature.operator.profiling.answer import Answer, Failure, Outcome, Running
+from armature.operator.profiling.answer import Answer, Failure, Outcome, Running, in_one_line
 from armature.operator.profiling.pool import Pool
 from armature.operator.profiling.report import outcome_of
 from armature.operator.request.act import Hands
@@ -23,8 +23,6 @@ from armature.operator.request.decide import decide
 from armature.operator.request.pods import stuck_images
 from armature.operator.request.results import chosen_point
 from armature.operator.request.state import Observed
-from armature.operator.runtime.conditions import timestamp
-from armature.operator.runtime.controller import Outcome as PassOutcome
 from armature.operator.settings import Settings
 
 __all__ = ["Requests"]
@@ -50,22 +48,20 @@ class Requests:
         self._discovery, self._pool, self._now = discovery, pool, now
         self._hands = Hands(client, caches.requests, recorder, settings, pool)
 
-    async def reconcile(self, key: Key) -> PassOutcome | None:
+    async def reconcile(self, key: Key) -> None:
         namespace, name = key
         request = self._caches.requests.store.get(name, namespace)
         if request is None or request["metadata"].get("deletionTimestamp"):
-            return None
+            return
         seen = await self._observed(request)
         found = None if seen is None else decide(seen, inline=self._settings.profiling == "inline")
         if seen is not None and found is not None:
             await self._hands.do(seen, found)
-            return PassOutcome(found.requeue_s)
-        return None
 
     async def _observed(self, request: Object) -> Observed | None:
         """None while something is worked out that the next pass must know; its end asks for that pass."""
         phase = (request.get("status") or {}).get("phase") or ""
-        now = timestamp(self._now())
+        now = self._now()
         if phase in ("", "Pending"):
             problems = await self._problems(request)
             hardware = None if problems else await self._hardware(request)
@@ -129,11 +125,11 @@ class Requests:
         try:
             return inventory_for_request(typed.spec.hardware, found)
         except ArmatureError as error:
-            return " ".join(error.message.split())
+            return in_one_line(error.message)
 
     # Profiling
 
-    async def _profiling(self, request: Object, now: str) -> Observed:
+    async def _profiling(self, request: Object, now: datetime) -> Observed:
         metadata = request["metadata"]
         name, namespace, uid = metadata["name"], metadata["namespace"], metadata["uid"]
         job_name = (request.get("status") or {}).get("profilingJobName")
@@ -147,7 +143,7 @@ class Requests:
         outcome = outcome_of(_ours(output, uid))
         return Observed(request, now, job=job, pods=tuple(pods), outcome=outcome)
 
-    async def _inline(self, request: Object, now: str) -> Observed:
+    async def _inline(self, request: Object, now: datetime) -> Observed:
         if self._settings.profiling != "inline":
             gone = "it was profiled inline, and this operator has since been told to use Jobs; create the DGDR again"
             return Observed(request, now, outcome=Failure(gone))
@@ -157,7 +153,7 @@ class Requests:
 
     # Ready and after
 
-    async def _deploying(self, request: Object, now: str, phase: str) -> Observed | None:
+    async def _deploying(self, request: Object, now: datetime, phase: str) -> Observed | None:
         name, namespace = str(request["status"].get("dgdName") or ""), namespace_of(request)
         selected = await self._selected(request) if phase != "Deployed" else None
         if isinstance(selected, Running):
@@ -181,7 +177,7 @@ class Requests:
         if not request["status"].get("profilingJobName"):
             hardware = await self._hardware(request)
             found = hardware if isinstance(hardware, Inventory) else None
-            self._pool.another_point(work, request, found, point)
+            self._pool.answer(work, request, found, point)
             return Running()
         output = await self._get(CONFIG_MAP, output_name(name_of(request)), namespace_of(request))
         answer = outcome_of(_ours(output, uid_of(request)))

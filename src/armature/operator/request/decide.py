@@ -21,6 +21,7 @@ from armature.operator.request.found import hardware_fields, hardware_text
 from armature.operator.request.pods import is_active, job_failure, trouble
 from armature.operator.request.results import write_answer
 from armature.operator.request.state import Event, Observed, Pass
+from armature.operator.runtime.conditions import timestamp
 
 __all__ = ["decide"]
 
@@ -70,7 +71,7 @@ def _pending(seen: Observed, inline: bool) -> Pass:
         return draft.done("Pending", events=[Event("Normal", "Initialized", texts.INITIALIZED)])
     found = hardware_text(seen.hardware)
     draft.fields["profilingPhase"] = "Initializing"
-    draft.fields["profilingResults"] = {"startTime": seen.now}
+    draft.fields["profilingResults"] = {"startTime": timestamp(seen.now)}
     if inline:
         draft.conditions.set("Profiling", "False", "Initializing", f"{texts.INLINE}{found}")
         return draft.done("Profiling", profile=True, patch=hardware_fields(seen))

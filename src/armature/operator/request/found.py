@@ -30,8 +30,7 @@ def hardware_fields(seen: Observed) -> dict[str, Any]:
     """The patch of the request that writes down what was discovered; empty where all was stated.
 
     One kind of GPU fills the fields of `spec.hardware` that the user left out (HW-02, HW-04). Several kinds do not fit
-    in there and the fields would keep the search from mixing them, so that they stay open. The annotation has them all,
-    with what discovery noted.
+    in there and the fields would keep the search from mixing them, so that they stay open. The annotation has them all.
     """
     found = seen.hardware
     if not isinstance(found, Inventory):

@@ -18,6 +18,7 @@ from armature.operator.names import (
     PROFILER_ACCOUNT,
     job_name,
     output_name,
+    owner_of,
     profiler_labels,
     profiler_role_name,
     request_labels,
@@ -45,8 +46,8 @@ def profiling_objects(
     role = profiler_role_name(name)
     owned = {
         "namespace": namespace,
-        "labels": request_labels(dict(request)),
-        "ownerReferences": [_owner(request)],
+        "labels": request_labels(request),
+        "ownerReferences": [owner_of(request)],
     }
     account = {
         "apiVersion": "v1",
@@ -77,7 +78,7 @@ def profiling_objects(
     job = {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {"name": job_name(name), **owned, "labels": profiler_labels(dict(request))},
+        "metadata": {"name": job_name(name), **owned, "labels": profiler_labels(request)},
         "spec": _job_spec(request, found, settings),
     }
     return [account, permission, binding, output_map(request), job]
@@ -92,8 +93,8 @@ def output_map(request: Mapping[str, Any]) -> dict[str, Any]:
         "metadata": {
             "name": output_name(metadata["name"]),
             "namespace": metadata["namespace"],
-            "labels": request_labels(dict(request)),
-            "ownerReferences": [_owner(request)],
+            "labels": request_labels(request),
+            "ownerReferences": [owner_of(request)],
         },
         "data": {},
     }
@@ -101,18 +102,7 @@ def output_map(request: Mapping[str, Any]) -> dict[str, Any]:
 
 def _shared_labels(request: Mapping[str, Any]) -> dict[str, str]:
     """Labels of what several requests of a namespace share, so without the name of one."""
-    return {key: value for key, value in request_labels(dict(request)).items() if key.endswith("managed-by")}
-
-
-def _owner(request: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "apiVersion": "nvidia.com/v1beta1",
-        "kind": "DynamoGraphDeploymentRequest",
-        "name": request["metadata"]["name"],
-        "uid": request["metadata"]["uid"],
-        "controller": True,
-        "blockOwnerDeletion": True,
-    }
+    return {key: value for key, value in request_labels(request).items() if key.endswith("managed-by")}
 
 
 def _job_spec(request: Mapping[str, Any], found: Inventory | None, settings: Settings) -> dict[str, Any]:
@@ -158,7 +148,7 @@ def _job_spec(request: Mapping[str, Any], found: Inventory | None, settings: Set
         pod["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
     job = {
         "backoffLimit": 0,
-        "template": {"metadata": {"labels": profiler_labels(dict(request))}, "spec": pod},
+        "template": {"metadata": {"labels": profiler_labels(request)}, "spec": pod},
     }
     overrides = (spec.get("overrides") or {}).get("profilingJob")
     return strategic_merge(job, overrides) if overrides else job

@@ -16,6 +16,7 @@ from armature.operator.names import (
 )
 from armature.operator.profiling.answer import Answer
 from armature.operator.request.draft import Draft
+from armature.operator.runtime.conditions import ConditionStatus, timestamp
 
 __all__ = ["chosen_point", "graph_of", "is_own_graph", "point_of", "write_answer"]
 
@@ -27,7 +28,7 @@ def write_answer(draft: Draft, answer: Answer) -> dict[str, Any]:
     graph = _graph(seen.request, answer)
     results = dict(draft.fields.get("profilingResults") or {})
     results |= {"selectedConfig": graph, "pareto": answer.pareto}
-    results.setdefault("completionTime", seen.now)
+    results.setdefault("completionTime", timestamp(seen.now))
     draft.fields |= {"profilingResults": results, "dgdName": graph["metadata"]["name"]}
     draft.conditions.set("SLAMet", *_sla(answer))
     annotations: dict[str, Any] = {GENERATED_SPEC: to_yaml_documents([graph])}
@@ -40,13 +41,13 @@ def write_answer(draft: Draft, answer: Answer) -> dict[str, Any]:
 
 def _graph(request: Mapping[str, Any], answer: Answer) -> dict[str, Any]:
     metadata = dict(answer.graph["metadata"])
-    labels = (metadata.get("labels") or {}) | request_labels(dict(request))
+    labels = (metadata.get("labels") or {}) | request_labels(request)
     annotations = (metadata.get("annotations") or {}) | {POINT: answer.point}
     metadata |= {"namespace": request["metadata"]["namespace"], "labels": labels, "annotations": annotations}
     return answer.graph | {"metadata": metadata}
 
 
-def _sla(answer: Answer) -> tuple[str, str, str]:
+def _sla(answer: Answer) -> tuple[ConditionStatus, str, str]:
     """Status, reason and message of `SLAMet`: which target is missed, by how much, and what would meet it."""
     if answer.missed:
         mend = "".join(f" {sentence}" for sentence in answer.would_meet)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any, Literal
 
 from armature.hardware.inventory import Inventory
+from armature.kube.kinds import Object
 from armature.operator.profiling.answer import Outcome
 
 __all__ = ["Event", "Observed", "Pass"]
-
-Object = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Observed:
     """
 
     request: Object
-    now: str
+    now: datetime
     problems: tuple[str, ...] = ()
     hardware: Inventory | str | None = None
     job: Object | None = None
@@ -82,9 +82,9 @@ class Pass:
     twice.
 
     status: the whole status as it is to be. patch: a merge patch of metadata and spec. profile: whether profiling is to
-    be started (a Job, or a place in the pool). create: objects that may exist already. deploy: whether to create the
-    graph of the status. adopt: whether the graph's ConfigMaps are to become the graph's. replace: whether the graph is
-    to be deleted, because another point was chosen. requeue_s: look again after so long.
+    be started (a Job, or a place in the pool). deploy: whether to create the graph of the status. adopt: whether the
+    graph's ConfigMaps are to become the graph's. replace: whether the graph is to be deleted, because another point was
+    chosen.
     """
 
     status: Object
@@ -94,4 +94,3 @@ class Pass:
     adopt: bool = False
     replace: bool = False
     events: list[Event] = field(default_factory=list)
-    requeue_s: float | None = None

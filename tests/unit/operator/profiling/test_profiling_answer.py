@@ -80,7 +80,7 @@ def test_what_is_written_is_what_is_read():
     assert outcome_of(told("SweepingDecode")) == Running(
         "SweepingDecode", told("SweepingDecode")["data"]["message"]
     )
-    assert outcome_of(failed_with("Initializing", "no model")) == Failure("no model")
+    assert outcome_of(failed_with("Initializing", Failure("no model"))) == Failure("no model")
     assert outcome_of({"data": {}}) is None
     assert outcome_of(None) is None
     size = sum(len(text) for text in answered(answer)["data"].values())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -37,15 +37,13 @@ class Instant:
     def outcome(self, work: tuple[str, str]) -> Outcome | None:
         return self._outcomes.get(work)
 
-    def answer(self, work: tuple[str, str], request: Mapping[str, Any], found: object) -> None:
-        self._give(work, answer())
-
-    def another_point(self, work: tuple[str, str], request: object, found: object, point: str) -> None:
-        known = {"agg-1", "disagg-1"}
-        self._give(work, answer(point) if point in known else Failure(f"no candidate {point}"))
+    def answer(self, work: tuple[str, str], request: object, found: object, point: str | None = None) -> None:
+        known = {None, "agg-1", "disagg-1"}
+        outcome = answer(point or "agg-1") if point in known else Failure(f"no candidate {point}")
+        self._give(work, outcome)
 
     def point_of(self, work: tuple[str, str], profile: bytes, point: str) -> None:
-        self.another_point(work, None, None, point)
+        self.answer(work, None, None, point)
 
     def _give(self, work: tuple[str, str], outcome: Answer | Failure) -> None:
         if work not in self._outcomes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from typing import Any
 
 from armature.operator.profiling.answer import Answer
@@ -11,7 +12,7 @@ from armature.operator.request.decide import decide
 from armature.operator.request.results import graph_of
 from armature.operator.request.state import Event, Observed, Pass
 
-NOW = "2026-11-25T05:00:00Z"
+NOW = datetime(2026, 11, 25, 5, tzinfo=UTC)
 
 
 def request(**spec: Any) -> dict[str, Any]:

@@ -209,7 +209,7 @@ def test_answer_is_stored_and_without_auto_apply_the_request_is_ready():  # REQ-
         "nvidia.com/managed-by": "dynamo-operator",
     }
     assert [item["point"] for item in results["pareto"]] == [1, 2]
-    assert (results["startTime"], results["completionTime"]) == (made.seen.now, made.seen.now)  # LIFE-19
+    assert results["startTime"] == results["completionTime"] == "2026-11-25T05:00:00Z"  # LIFE-19
     assert made.seen.status["dgdName"] == "chat-dgd"
     assert "profilingPhase" not in made.seen.status
     assert "chat-dgd" in made.seen.annotation(GENERATED_SPEC)
