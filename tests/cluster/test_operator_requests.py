@@ -16,6 +16,7 @@ import yaml
 
 from armature.api.crds import all_crds
 from armature_testbed.gpu_nodes import GpuNodes
+from armature_testbed.process_node.add import add_process_node, remove_process_node
 from armature_testbed.simulate import add_nodes, remove_nodes
 
 HARDWARE = {"gpuSku": "h200_sxm", "vramMb": 143771, "totalGpus": 8, "numGpusPerNode": 8}
@@ -172,6 +173,24 @@ def test_profiling_that_cannot_start_is_said_in_the_pods_own_words(testbed, name
     assert "cannot be scheduled" in said["message"]
     job = testbed.get("job", "profile-chat", inside)
     assert job["spec"]["backoffLimit"] == 0
+
+
+@pytest.mark.parametrize("operator", ["job"], indirect=True)
+def test_profiling_job_really_profiles_on_a_process_node(testbed, namespace, operator):
+    """PROF-02: the operator's own image runs as a process, with a token that may write one ConfigMap."""
+    add_process_node(testbed, "profiler", labels=["runs=processes"])
+    try:
+        where = {"template": {"spec": {"containers": [], "nodeSelector": {"runs": "processes"}}}}
+        apply(testbed, namespace, autoApply=False, overrides={"profilingJob": where})
+        found = wait_for(testbed, namespace, "Ready")
+        results = found["status"]["profilingResults"]
+        assert results["selectedConfig"]["kind"] == "DynamoGraphDeployment"
+        assert results["pareto"]
+        assert events(testbed, namespace) == ["Initialized", "ProfilingJobCreated", "SpecGenerated"]
+        inside = f"--namespace={namespace}"
+        testbed.kubectl("wait", inside, "job/profile-chat", "--for=condition=Complete", "--timeout=30s")
+    finally:
+        remove_process_node(testbed, "profiler")
 
 
 def test_killed_operator_goes_on_where_it_was_and_rests_beside_what_is_done(testbed, namespace, operator):

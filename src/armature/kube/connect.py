@@ -170,7 +170,11 @@ class ApiClient:
     async def create(self, kind: Kind, obj: Mapping[str, Any], namespace: str = "") -> Object:
         path = kind.path(obj["metadata"].get("namespace") or namespace)
         what = f"create {kind}/{obj['metadata'].get('name') or obj['metadata'].get('generateName')}"
-        return await self._send("POST", path, what, {"fieldManager": FIELD_MANAGER}, _whole(kind, obj))
+        body = {
+            **_whole(kind, {}),
+            **obj,
+        }  # what is posted to a subresource is of a kind of its own (TokenRequest)
+        return await self._send("POST", path, what, {"fieldManager": FIELD_MANAGER}, body)
 
     async def apply(
         self, kind: Kind, obj: Mapping[str, Any], *, subresource: str = "", force: bool = True

@@ -44,6 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def _run(arguments: argparse.Namespace) -> None:
+    if sys.version_info < (3, 12):
+        asyncio.get_child_watcher().attach_loop(asyncio.get_running_loop())
     layout = Layout(arguments.testbed.resolve())
     folders = NodeFolders(layout.directory)
     folders.make()
