@@ -21,6 +21,8 @@ from armature.local.state import default_home
 
 __all__ = ["Component", "Layout", "State", "default_directory"]
 
+_TRIES = 100
+
 
 class Component(msgspec.Struct, frozen=True):
     """One process as the supervisor knows it. started: as the system tells it (`ProcessId`). exit_code: once ended;
@@ -93,8 +95,7 @@ class Layout:
         """One at a time, with the directory made if need be. The lock is on the directory itself, so that it leaves
         nothing behind. Raises BlockingIOError when another holds it and we are not to wait."""
         while True:
-            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-            handle = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+            handle = self._opened()
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
                 if self._is(handle):
@@ -102,6 +103,18 @@ class Layout:
                     return
             finally:
                 os.close(handle)
+
+    def _opened(self) -> int:
+        """The directory, made if need be. Another may remove it at any moment, between two steps of ours as well."""
+        tries = 0
+        while True:
+            try:
+                self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+                return os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY)
+            except (FileExistsError, FileNotFoundError):
+                tries += 1
+                if tries == _TRIES:
+                    raise
 
     def _is(self, handle: int) -> bool:
         """Whether the open directory is still the one of this name: it may have been removed while we waited."""
